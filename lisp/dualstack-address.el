@@ -1,0 +1,244 @@
+;;; dualstack-address.el --- Addresses of a host, and which of them answers  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Which addresses a host name has, in which order they are to be tried,
+;; and which family answered the last time.
+;;
+;; `dualstack-addresses' needs no resolver for localhost and the other
+;; names of RFC 6761 section 6.3: they are ::1 and 127.0.0.1.  Another
+;; name is looked up, and its families take turns (RFC 8305 section 4).
+;; `dualstack-remember' and `dualstack-remembered-family' keep, for a
+;; while, the family that answered.
+
+;;; Code:
+
+(declare-function puny-encode-domain "puny" (domain))
+
+;;;; Customization
+
+(defcustom dualstack-policy 'both
+  "Which address families are tried for a host name.
+Literal addresses are not affected."
+  :type '(choice (const :tag "Both, nearly at once" both)
+                 (const :tag "IPv4 only (127.0.0.1 for localhost)" ipv4)
+                 (const :tag "IPv6 only (::1 for localhost)" ipv6))
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+(defcustom dualstack-preferred-family 'ipv4
+  "The address family that is tried first for localhost.
+It counts when `dualstack-policy' is `both'.  Nearly every local server
+listens on IPv4, so the second family is seldom needed.  For other hosts
+the system's resolver decides (RFC 6724)."
+  :type '(choice (const :tag "IPv4, 127.0.0.1" ipv4)
+                 (const :tag "IPv6, ::1" ipv6))
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+(defcustom dualstack-memory-lifetime 600
+  "Seconds for which the address family that answered is remembered.
+See `dualstack-forget'."
+  :type 'number
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+;;;; Addresses
+
+(defun dualstack-loopback-address (family port)
+  "Return the loopback address of FAMILY, a vector with PORT at its end.
+FAMILY is `ipv4' or `ipv6' (RFC 5735 section 3, RFC 4291 section 2.5.3)."
+  (if (eq family 'ipv4)
+      (vector 127 0 0 1 port)
+    (vector 0 0 0 0 0 0 0 1 port)))
+
+(defun dualstack-localhost-p (host)
+  "Return non-nil if HOST is a name for this machine's loopback.
+These are localhost and names that end in .localhost, each with or without
+a final dot and in any case (RFC 6761 section 6.3)."
+  (let* ((length (length host))
+         (end (if (and (> length 0) (eq (aref host (1- length)) ?.))
+                  (1- length)
+                length))
+         (start (- end (length "localhost"))))
+    (and (>= start 0)
+         (eq t (compare-strings host start end "localhost" nil nil t))
+         (or (= start 0)
+             (and (> start 1) (eq (aref host (1- start)) ?.))))))
+
+(defun dualstack-family (address)
+  "Return the family of ADDRESS, `ipv4' or `ipv6'.
+ADDRESS is a vector as `network-lookup-address-info' returns it, or one of
+these symbols, for a host name that Emacs looks up."
+  (cond ((symbolp address) address)
+        ((= (length address) 5) 'ipv4)
+        (t 'ipv6)))
+
+(defun dualstack-address-string (address)
+  "Return ADDRESS, a vector, as \"127.0.0.1:80\" or \"[::1]:80\".
+Without its port if that is 0; a symbol is returned as its name."
+  (if (symbolp address)
+      (symbol-name address)
+    (replace-regexp-in-string
+     "\\_<\\(?:0:\\)\\{7\\}1\\_>" "::1"
+     (format-network-address
+      address (eq 0 (aref address (1- (length address))))))))
+
+(defun dualstack-addresses (host &optional port)
+  "Return the addresses of HOST, a list of vectors, in the order of attempts.
+PORT, an integer, becomes the last element of each; it defaults to 0.
+
+A name of this machine's loopback (`dualstack-localhost-p') is not looked
+up.  Any other is, and its addresses are interleaved by family (RFC 8305
+section 4).  `dualstack-policy' chooses the families.  A literal address
+stands for itself.  Signal an error if HOST has no address."
+  (let ((port (or port 0)))
+    (if (dualstack-localhost-p host)
+        (mapcar (lambda (family) (dualstack-loopback-address family port))
+                (dualstack-families))
+      (mapcar (lambda (address)
+                (let ((copy (copy-sequence address)))
+                  (aset copy (1- (length copy)) port)
+                  copy))
+              (or (dualstack--ipv4-literal host)
+                  (dualstack--lookup host))))))
+
+(defun dualstack-families ()
+  "Return the families that `dualstack-policy' allows, the preferred one first.
+Signal an error if an option has a value that it cannot have."
+  (unless (memq dualstack-preferred-family '(ipv4 ipv6))
+    (error "Unknown `dualstack-preferred-family' %S: set it to `ipv4' or `ipv6'"
+           dualstack-preferred-family))
+  (pcase dualstack-policy
+    ('both (if (eq dualstack-preferred-family 'ipv4) '(ipv4 ipv6) '(ipv6 ipv4)))
+    ((or 'ipv4 'ipv6) (list dualstack-policy))
+    (_ (error "Unknown `dualstack-policy' %S: set it to `both', `ipv4' or `ipv6'"
+              dualstack-policy))))
+
+(defun dualstack--ipv4-literal (host)
+  "Return the address in HOST if it is four numbers, else nil."
+  (when (string-match-p "\\`[0-9]\\{1,3\\}\\(?:\\.[0-9]\\{1,3\\}\\)\\{3\\}\\'" host)
+    (let ((bytes (mapcar #'string-to-number (split-string host "\\."))))
+      (unless (> (apply #'max bytes) 255)
+        (list (vconcat bytes '(0)))))))
+
+(defun dualstack--lookup (host)
+  "Return the addresses that the system's resolver has for HOST, interleaved.
+Those of a literal are not chosen by `dualstack-policy'."
+  (let ((families (if (string-match-p ":" host)
+                      '(ipv4 ipv6)
+                    (dualstack-families)))
+        (found (network-lookup-address-info host))
+        chosen)
+    (dolist (address found)
+      (when (memq (dualstack-family address) families)
+        (push address chosen)))
+    (cond (chosen (dualstack--interleave (nreverse chosen)))
+          (found (error "%s has no address that `dualstack-policy' %s allows"
+                        host dualstack-policy))
+          (t (error "%s: Name or service not known" host)))))
+
+(defun dualstack--interleave (addresses)
+  "Return ADDRESSES with the families in turn, beginning with the first's."
+  (let* ((family (dualstack-family (car addresses)))
+         first second result)
+    (dolist (address addresses)
+      (if (eq (dualstack-family address) family)
+          (push address first)
+        (push address second)))
+    (setq first (nreverse first) second (nreverse second))
+    (while (or first second)
+      (when first (push (pop first) result))
+      (when second (push (pop second) result)))
+    (nreverse result)))
+;;;; Hosts and services
+
+(defun dualstack-service (service)
+  "Return SERVICE as a port number, or as a string if it is a name.
+Signal an error that says what is wrong with any other value."
+  (let ((port (if (and (stringp service)
+                       (string-match-p "\\`[0-9]+\\'" service))
+                  (string-to-number service)
+                service)))
+    (cond ((integerp port)
+           (if (<= 1 port 65535)
+               port
+             (error "Port %s is out of range: give a number from 1 to 65535"
+                    service)))
+          ((and (stringp port) (not (string= port "")))
+           port)
+          (t (error "No service %S: give a port number or a service name"
+                    service)))))
+
+(defun dualstack-check-host (host)
+  "Signal an error unless HOST can be the name of a host."
+  (unless (and (stringp host) (string-match-p "[^[:space:]]" host))
+    (error "No host %S: give a name or an address, such as \"localhost\"" host)))
+
+(defun dualstack-encode-host (host)
+  "Return HOST as the resolver takes it, in ASCII (RFC 3492)."
+  (if (string-match-p "[^[:ascii:]]" host)
+      (puny-encode-domain host)
+    host))
+
+;;;; Memory
+
+(defvar dualstack--memory (make-hash-table :test #'equal)
+  "The family that answered each peer: (FAMILY . EXPIRY), by `dualstack-peer'.
+EXPIRY is a time as of `float-time'.")
+
+(defun dualstack-peer (host service)
+  "Return the key under which the family of HOST at SERVICE is remembered.
+SERVICE is as of `dualstack-service'.  All names of the loopback are one
+host, and their key is SERVICE."
+  (if (dualstack-localhost-p host)
+      service
+    (cons (downcase host) service)))
+
+(defun dualstack-remembered-family (peer)
+  "Return the address family that last answered for PEER, or nil.
+PEER is as of `dualstack-peer'; `dualstack-policy' must allow the family."
+  (let ((entry (gethash peer dualstack--memory)))
+    (and entry
+         (< (float-time) (cdr entry))
+         (memq dualstack-policy (list 'both (car entry)))
+         (car entry))))
+
+(defun dualstack-remember (peer family)
+  "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
+  (puthash peer (cons family (+ (float-time) dualstack-memory-lifetime))
+           dualstack--memory))
+
+;;;###autoload
+(defun dualstack-forget (&optional host service)
+  "Forget which address family answered at HOST and SERVICE.
+Without arguments, and when called as a command, forget them all.  The
+next connection tries the families anew."
+  (interactive)
+  (if host
+      (remhash (dualstack-peer host (dualstack-service service))
+               dualstack--memory)
+    (clrhash dualstack--memory)
+    (when (called-interactively-p 'interactive)
+      (message "Forgotten: the next connections try both address families"))))
+
+(provide 'dualstack-address)
+
+;;; dualstack-address.el ends here

@@ -1,0 +1,91 @@
+;;; dualstack-connect.el --- Talk to a port from a buffer  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; M-x dualstack-connect: connect to a host and port, and send lines to
+;; the peer from a Comint buffer.
+
+;;; Code:
+
+(require 'comint)
+(require 'dualstack)
+
+(defvar dualstack-connect-history nil
+  "Ports that `dualstack-connect' was used with, newest first, as strings.")
+
+(define-derived-mode dualstack-connect-mode comint-mode "Dualstack"
+  "Major mode for a buffer that is connected to a port.
+\\<dualstack-connect-mode-map>Type a line and \\[comint-send-input] to send it."
+  (setq-local comint-process-echoes nil))
+
+;;;###autoload
+(defun dualstack-connect (host port)
+  "Connect to HOST at PORT and show a buffer to talk to the peer in.
+HOST is a name or an address, PORT a number or a service name; ports used
+before are offered.  Return the buffer.  Called as a command, say in the
+echo area which address answered and after how many milliseconds."
+  (interactive
+   (list (read-string "Host (default localhost): " nil nil "localhost")
+         (dualstack-connect--read-port)))
+  (let* ((service (dualstack-service port))
+         (name (format "dualstack %s:%s" host service))
+         (buffer (get-buffer-create (format "*%s*" name)))
+         (start (float-time)))
+    (unless (comint-check-proc buffer)
+      (dualstack-connect--open buffer name host service)
+      (add-to-history 'dualstack-connect-history (format "%s" service))
+      (message "Connected to %s in %.1f ms; type a line and RET to send it"
+               (dualstack-connect--peer buffer)
+               (* 1000 (- (float-time) start))))
+    (pop-to-buffer buffer)
+    buffer))
+
+(defun dualstack-connect--read-port ()
+  "Read a port, with completion over those used before."
+  (let ((port (completing-read (if dualstack-connect-history
+                                   (format "Port (default %s): "
+                                           (car dualstack-connect-history))
+                                 "Port: ")
+                               dualstack-connect-history nil nil nil
+                               'dualstack-connect-history
+                               (car dualstack-connect-history))))
+    (when (string= port "")
+      (user-error "No port: type the number that the server listens on"))
+    port))
+
+(defun dualstack-connect--open (buffer name host service)
+  "Connect BUFFER to HOST at SERVICE by a process called NAME."
+  (let ((process (dualstack-open-network-stream name nil host service)))
+    (with-current-buffer buffer
+      (dualstack-connect-mode)
+      (goto-char (point-max))
+      (set-process-buffer process buffer)
+      (set-marker (process-mark process) (point))
+      (set-process-filter process #'comint-output-filter)
+      (set-process-query-on-exit-flag process nil))))
+
+(defun dualstack-connect--peer (buffer)
+  "Return the address that BUFFER is connected to, a string."
+  (dualstack-address-string
+   (process-contact (get-buffer-process buffer) :remote)))
+
+(provide 'dualstack-connect)
+
+;;; dualstack-connect.el ends here
