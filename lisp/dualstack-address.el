@@ -170,22 +170,40 @@ Those of a literal are not chosen by `dualstack-policy'."
     (nreverse result)))
 ;;;; Hosts and services
 
-(defun dualstack-service (service)
-  "Return SERVICE as a port number, or as a string if it is a name.
-Signal an error that says what is wrong with any other value."
-  (let ((port (if (and (stringp service)
-                       (string-match-p "\\`[0-9]+\\'" service))
-                  (string-to-number service)
-                service)))
-    (cond ((integerp port)
-           (if (<= 1 port 65535)
-               port
-             (error "Port %s is out of range: give a number from 1 to 65535"
-                    service)))
-          ((and (stringp port) (not (string= port "")))
-           port)
-          (t (error "No service %S: give a port number or a service name"
-                    service)))))
+(defun dualstack-port (service)
+  "Return the port number of SERVICE.
+SERVICE is a number, a string of digits, or a name in the system's services
+file.  Signal an error that says what is wrong with any other value."
+  (cond ((integerp service)
+         (if (<= 1 service 65535)
+             service
+           (error "Port %s is out of range: give a number from 1 to 65535"
+                  service)))
+        ((not (and (stringp service) (string-match-p "[^[:space:]]" service)))
+         (error "No service %S: give a port number or a service name" service))
+        ((string-match-p "\\`[0-9]+\\'" service)
+         (dualstack-port (string-to-number service)))
+        ((dualstack--service-port service))
+        (t (error "Unknown service %S: give a port number" service))))
+
+(defun dualstack--service-port (name)
+  "Return the TCP port of the service NAME, or nil.
+It is read from the file that getservbyname reads; Lisp cannot call that."
+  (let ((file (if (eq system-type 'windows-nt)
+                  (expand-file-name "System32/drivers/etc/services"
+                                    (getenv "SystemRoot"))
+                "/etc/services"))
+        (case-fold-search nil))
+    (when (file-readable-p file)
+      (with-temp-buffer
+        (insert-file-contents file)
+        (when (re-search-forward
+               (concat "^\\(?:" (regexp-quote name)
+                       "[ \t]+\\([0-9]+\\)/tcp\\_>"
+                       "\\|[^# \t\n]+[ \t]+\\([0-9]+\\)/tcp[^#\n]*[ \t]"
+                       (regexp-quote name) "\\(?:[ \t#]\\|$\\)\\)")
+               nil t)
+          (string-to-number (or (match-string 1) (match-string 2))))))))
 
 (defun dualstack-check-host (host)
   "Signal an error unless HOST can be the name of a host."
@@ -204,13 +222,12 @@ Signal an error that says what is wrong with any other value."
   "The family that answered each peer: (FAMILY . EXPIRY), by `dualstack-peer'.
 EXPIRY is a time as of `float-time'.")
 
-(defun dualstack-peer (host service)
-  "Return the key under which the family of HOST at SERVICE is remembered.
-SERVICE is as of `dualstack-service'.  All names of the loopback are one
-host, and their key is SERVICE."
+(defun dualstack-peer (host port)
+  "Return the key under which the family of HOST at PORT is remembered.
+All names of the loopback are one host; its key is PORT."
   (if (dualstack-localhost-p host)
-      service
-    (cons (downcase host) service)))
+      port
+    (cons (downcase host) port)))
 
 (defun dualstack-remembered-family (peer)
   "Return the address family that last answered for PEER, or nil.
@@ -233,7 +250,7 @@ Without arguments, and when called as a command, forget them all.  The
 next connection tries the families anew."
   (interactive)
   (if host
-      (remhash (dualstack-peer host (dualstack-service service))
+      (remhash (dualstack-peer host (dualstack-port service))
                dualstack--memory)
     (clrhash dualstack--memory)
     (when (called-interactively-p 'interactive)

@@ -44,7 +44,7 @@ echo area which address answered and after how many milliseconds."
   (interactive
    (list (read-string "Host (default localhost): " nil nil "localhost")
          (dualstack-connect--read-port)))
-  (let* ((service (dualstack-service port))
+  (let* ((service (dualstack-port port))
          (name (format "dualstack %s:%s" host service))
          (buffer (get-buffer-create (format "*%s*" name)))
          (start (float-time)))

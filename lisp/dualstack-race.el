@@ -85,8 +85,7 @@ runs there, is seen by its own waiter after at most this time.")
 (cl-defun dualstack-race-start (addresses args &key coding (attempt-delay 0.25)
                                           timeout on-end)
   "Start a race to ADDRESSES, in their order, and return it at once.
-ADDRESSES is a list as the ADDRESS of `dualstack-race-attempt'; in a
-vector the port 0 stands for the `:service' in ARGS, a name.  ARGS are
+ADDRESSES is a list as the ADDRESS of `dualstack-race-attempt'.  ARGS are
 keyword arguments for `make-network-process', CODING is a pair
 \(DECODING . ENCODING) of coding systems.  ATTEMPT-DELAY and TIMEOUT are
 in seconds; nil for TIMEOUT means none.  ON-END is called with the race
@@ -244,14 +243,10 @@ and Emacs does not ask about it when it exits."
 
 (defun dualstack-race--make-process (address args &rest overrides)
   "Return a network process for ADDRESS, made with ARGS but for OVERRIDES.
-ADDRESS is as in `dualstack-race-attempt'.  A service name is left to
-the system's lookup, with the address as a literal host."
+ADDRESS is as in `dualstack-race-attempt'."
   (apply #'make-network-process
-         (nconc (cond ((symbolp address) (list :family address))
-                      ((eq 0 (aref address (1- (length address))))
-                       (list :host (format-network-address address t)))
-                      (t (list :remote address)))
-                overrides args)))
+         (if (symbolp address) :family :remote) address
+         (nconc overrides args)))
 
 (defun dualstack-race--event (race attempt event)
   "Take note of the sentinel string EVENT of ATTEMPT in RACE."

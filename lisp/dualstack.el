@@ -139,7 +139,7 @@ The winner's family is remembered; what went wrong is logged."
       (push earlier attempts))
     (setq dualstack--last-attempts attempts)
     (when winner
-      (dualstack-remember (dualstack-peer host (dualstack-service service))
+      (dualstack-remember (dualstack-peer host (dualstack-port service))
                           (dualstack-family
                            (dualstack-race-attempt-address winner))))
     (unless (and winner (null (cdr attempts)))
@@ -203,29 +203,29 @@ localhost, or Emacs's own order.  Anything else is for
 (defun dualstack--connect (args)
   "Return a process for the client ARGS, or signal an error."
   (let* ((host (plist-get args :host))
-         (service (dualstack-service (plist-get args :service)))
+         (port (dualstack-port (plist-get args :service)))
          (local (dualstack-localhost-p host)))
     (unless local
       (dualstack-check-host host))
     (cond ((plist-get args :nowait)
-           (dualstack--make-nowait args local service))
+           (dualstack--make-nowait args local port))
+          (local
+           (dualstack--connect-loopback args port))
           ;; Only the system's resolver knows an IPv6 zone (RFC 4007).
-          ((and (not local) (string-match-p ":.*%" host))
+          ((string-match-p ":.*%" host)
            (apply #'make-network-process args))
-          ((and local (integerp service))
-           (dualstack--connect-loopback args service))
           (t
-           (dualstack--race args (dualstack--ordered-addresses host service))))))
+           (dualstack--race args (dualstack--ordered-addresses host port))))))
 
-(defun dualstack--make-nowait (args local service)
+(defun dualstack--make-nowait (args local port)
   "Return the process that Emacs makes for the `:nowait' client ARGS.
 It cannot be raced, for the caller gets it before it is connected.  LOCAL
-says that the host is localhost; SERVICE is as of `dualstack-service'."
-  (let ((families (and local (integerp service) (dualstack-families))))
+says that the host is localhost; PORT is a number."
+  (let ((families (and local (dualstack-families))))
     (apply #'make-network-process
            (if (= (length families) 1)
                (append (list :remote (dualstack-loopback-address
-                                      (car families) service)
+                                      (car families) port)
                              :coding (dualstack--coding args))
                        args)
              args))))
@@ -252,10 +252,10 @@ A remembered family is dialled alone, and forgotten when it fails."
                                     (dualstack-addresses "localhost" port))
                             dialled)))))
 
-(defun dualstack--ordered-addresses (host service)
-  "Return the addresses of HOST for SERVICE, the one remembered first."
-  (let* ((addresses (dualstack-addresses host (if (integerp service) service 0)))
-         (family (dualstack-remembered-family (dualstack-peer host service)))
+(defun dualstack--ordered-addresses (host port)
+  "Return the addresses of HOST with PORT, the one remembered first."
+  (let* ((addresses (dualstack-addresses host port))
+         (family (dualstack-remembered-family (dualstack-peer host port)))
          (known (cl-loop for address in addresses
                          when (eq (dualstack-family address) family)
                          return address)))
@@ -321,7 +321,7 @@ A HOST that is not localhost is looked up by Emacs in the background where
 the system can do that (GNU/Linux).  Without THEN the process is made all
 the same; without ELSE a failure is only logged."
   (dualstack-check-host host)
-  (let* ((port (dualstack-service service))
+  (let* ((port (dualstack-port service))
          (plain (append (list :name name :host (dualstack-encode-host host)
                               :service service)
                         (dualstack--without-keys
@@ -343,13 +343,13 @@ the same; without ELSE a failure is only logged."
       (setq plist (cddr plist)))
     (nreverse rest)))
 
-(defun dualstack--async-addresses (host service)
-  "Return the addresses of HOST for a race that must not wait for a resolver.
-SERVICE is as of `dualstack-service'.  A name that is to be looked up stands
-as the families that `dualstack-policy' allows."
+(defun dualstack--async-addresses (host port)
+  "Return the addresses of HOST with PORT, without waiting for a resolver.
+A name that is to be looked up stands as the families that
+`dualstack-policy' allows."
   (if (or (dualstack-localhost-p host)
           (string-match-p ":\\|\\`[0-9.]+\\'" host))
-      (dualstack--ordered-addresses host service)
+      (dualstack--ordered-addresses host port)
     (dualstack-families)))
 
 (defun dualstack--deliver (race args then else)
