@@ -1,0 +1,302 @@
+;;; dualstack-test-helper.el --- What the tests share  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; `dualstack-deftest' is `ert-deftest' with a check that the test leaves
+;; nothing behind.  The rest makes real peers: servers in this Emacs, and
+;; children.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'ert)
+(require 'dualstack)
+
+(defconst dualstack-test-root
+  (file-name-directory
+   (directory-file-name
+    (file-name-directory
+     (directory-file-name
+      (file-name-directory (or load-file-name buffer-file-name))))))
+  "The repository's root.")
+
+(defconst dualstack-test-python
+  (or (getenv "DUALSTACK_PYTHON")
+      (let ((venv (expand-file-name ".venv/bin/python" dualstack-test-root)))
+        (and (file-executable-p venv) venv))
+      (executable-find "python3"))
+  "The Python interpreter that has the sidecar, or nil.")
+
+;;;; Nothing is left behind
+
+(defconst dualstack-test--emacs-own
+  "\\`\\(?:\\*dualstack-log\\*\\|\\*Messages\\*\\| \\*\\(?:Echo Area\\|Minibuf\\|code-conver\\)\\)"
+  "Names of buffers that Emacs, or the log, makes once and keeps.")
+
+(defun dualstack-test--state ()
+  "Return what a test could leave behind, an alist of kinds and lists."
+  (list (cons 'processes (process-list))
+        (cons 'timers (cl-remove 'undo-auto--boundary-timer
+                                 (append timer-list timer-idle-list nil)
+                                 :key #'timer--function))
+        (cons 'buffers (cl-remove-if
+                        (lambda (buffer)
+                          (string-match-p dualstack-test--emacs-own
+                                          (buffer-name buffer)))
+                        (buffer-list)))
+        (cons 'advice (cl-remove-if-not
+                       (lambda (function) (advice--p (advice--symbol-function function)))
+                       '(make-network-process open-network-stream delete-process)))
+        (cons 'hooks (append kill-emacs-hook kill-emacs-query-functions nil))))
+
+(defun dualstack-test--extra (before)
+  "Return what is there now and was not in the state BEFORE, an alist."
+  (cl-loop for (kind . now) in (dualstack-test--state)
+           for extra = (cl-set-difference now (alist-get kind before) :test #'eq)
+           when extra collect (cons kind extra)))
+
+(defun dualstack-test--clear (extra)
+  "End what the alist EXTRA names, for the next test to begin clean."
+  (mapc #'delete-process (alist-get 'processes extra))
+  (mapc #'cancel-timer (alist-get 'timers extra))
+  (mapc #'kill-buffer (alist-get 'buffers extra)))
+
+(defmacro dualstack-test-clean (&rest body)
+  "Run BODY with an empty memory; fail if it leaves anything behind.
+Processes, timers, buffers, advice and hooks count.  What is on its way out
+may take a second."
+  (declare (indent 0) (debug t))
+  `(let ((before (dualstack-test--state))
+         (dualstack--memory (make-hash-table :test #'equal))
+         (deadline nil)
+         extra left)
+     (unwind-protect
+         (progn ,@body)
+       (setq deadline (+ (float-time) 1))
+       (while (and (setq extra (dualstack-test--extra before))
+                   (< (float-time) deadline))
+         (accept-process-output nil 0.01))
+       (setq left (format "%S" extra))
+       (dualstack-test--clear extra))
+     (should (equal left "nil"))))
+
+(defmacro dualstack-deftest (name arguments docstring &rest body)
+  "Define the ERT test NAME, which leaves nothing behind.
+ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
+  (declare (indent 2) (doc-string 3) (debug (&define name sexp stringp def-body)))
+  (let ((keys nil))
+    (while (keywordp (car body))
+      (push (pop body) keys)
+      (push (pop body) keys))
+    `(ert-deftest ,name ,arguments
+       ,docstring
+       ,@(nreverse keys)
+       (dualstack-test-clean ,@body))))
+
+(defun dualstack-test-wait (predicate &optional seconds)
+  "Wait until PREDICATE returns non-nil, and return that.
+Signal an error after SECONDS, by default 10."
+  (let ((deadline (+ (float-time) (or seconds 10)))
+        value)
+    (while (not (setq value (funcall predicate)))
+      (when (> (float-time) deadline)
+        (error "Waited in vain for %S" predicate))
+      (accept-process-output nil 0.005))
+    value))
+
+;;;; Peers in this Emacs
+
+(defun dualstack-test-server (family &rest args)
+  "Listen on the loopback address of FAMILY and return the server process.
+ARGS are further arguments of `make-network-process'; `:service' is t unless
+it is among them."
+  (apply #'make-network-process
+         (append args
+                 (list :name "test server" :server 200 :family family :noquery t
+                       :filter #'ignore
+                       :host (if (eq family 'ipv4) "127.0.0.1" "::1") :service t
+                       :sentinel #'ignore))))
+
+(defun dualstack-test-port (server)
+  "Return the port that SERVER listens on."
+  (process-contact server :service))
+
+(defmacro dualstack-test-with-servers (bindings &rest body)
+  "Run BODY with servers, which end with it, and with what they accepted.
+BINDINGS are lists (VARIABLE FAMILY . ARGS); VARIABLE is bound to the server
+that `dualstack-test-server' makes of the rest."
+  (declare (indent 1) (debug ((&rest (symbolp &rest form)) body)))
+  (if (null bindings)
+      `(progn ,@body)
+    `(let ((,(caar bindings) (dualstack-test-server ,@(cdar bindings))))
+       (unwind-protect
+           (dualstack-test-with-servers ,(cdr bindings) ,@body)
+         (dualstack-test-close ,(caar bindings))))))
+
+(defun dualstack-test-accepted (server)
+  "Return the connections that SERVER has accepted and that still exist."
+  (accept-process-output nil 0.02)
+  (let ((prefix (concat (process-name server) " <")))
+    (cl-remove-if-not
+     (lambda (process)
+       (and (string-prefix-p prefix (process-name process))
+            (equal (dualstack-test-port server)
+                   (aref (process-contact process :local)
+                         (1- (length (process-contact process :local)))))
+            (= (length (process-contact process :local))
+               (length (process-contact server :local)))))
+     (process-list))))
+
+(defun dualstack-test-close (server)
+  "Delete SERVER and what it accepted."
+  (mapc #'delete-process (dualstack-test-accepted server))
+  (delete-process server))
+
+(defun dualstack-test-free-port ()
+  "Return a port that is free at both loopback addresses."
+  (let* ((servers (dualstack-make-server :name "port" :noquery t :service t
+                                         :sentinel #'ignore))
+         (port (dualstack-test-port (car servers))))
+    (mapc #'delete-process servers)
+    port))
+
+;;;; Peers that are children
+
+(defun dualstack-test-child (&rest command)
+  "Start COMMAND and return its process once it has printed a line.
+The line is its property `line'.  It ends when its input does, or by
+`dualstack-test-end'."
+  (let* ((buffer (generate-new-buffer " *test child*"))
+         (process (make-process :name "test child" :command command
+                                :buffer buffer :noquery t
+                                :connection-type 'pipe :sentinel #'ignore)))
+    (process-put process 'line
+                 (dualstack-test-wait
+                  (lambda ()
+                    (unless (process-live-p process)
+                      (error "%S ended: %s" command
+                             (with-current-buffer buffer (buffer-string))))
+                    (with-current-buffer buffer
+                      (save-excursion
+                        (goto-char (point-min))
+                        (and (re-search-forward "^\\(.*\\)\r?\n" nil t)
+                             (match-string 1)))))))
+    process))
+
+(defun dualstack-test-end (child)
+  "End CHILD and wait until it is gone."
+  (when (process-live-p child)
+    (kill-process child))
+  (dualstack-test-wait (lambda () (not (process-live-p child))))
+  (kill-buffer (process-buffer child)))
+
+(defmacro dualstack-test-with-child (binding &rest body)
+  "Run BODY while a child runs, and then end it.
+BINDING is (VARIABLE COMMAND...)."
+  (declare (indent 1) (debug ((symbolp &rest form) body)))
+  `(let ((,(car binding) (dualstack-test-child ,@(cdr binding))))
+     (unwind-protect
+         (progn ,@body)
+       (dualstack-test-end ,(car binding)))))
+
+(defun dualstack-test-child-port (child)
+  "Return the port that CHILD printed."
+  (string-to-number (process-get child 'line)))
+
+(defun dualstack-test-support (file)
+  "Return the name of FILE in tests/support."
+  (expand-file-name (concat "tests/support/" file) dualstack-test-root))
+
+(defmacro dualstack-test-with-stall (binding &rest body)
+  "Run BODY while connecting to an address stalls; see tests/support/stall.py.
+BINDING is (PORT ARGUMENT...): PORT is bound to the address's port, the rest
+are the program's arguments."
+  (declare (indent 1) (debug ((symbolp &rest form) body)))
+  (let ((child (make-symbol "child")))
+    `(progn
+       (skip-unless (eq system-type 'gnu/linux))
+       (dualstack-test-with-child (,child dualstack-test-python
+                                          (dualstack-test-support "stall.py")
+                                          ,@(cdr binding))
+         (let ((,(car binding) (dualstack-test-child-port ,child)))
+           ,@body)))))
+
+;;;; Hosts of their own
+
+(defun dualstack-test-emacs (wrapper &rest forms)
+  "Run FORMS in a child Emacs and return the value of the last one.
+WRAPPER is a list of a program and arguments that runs the child, or nil.
+The value must be readable.  Fail with the child's output if it has none."
+  (with-temp-buffer
+    (let* ((command
+            (append wrapper
+                    (list (expand-file-name invocation-name invocation-directory)
+                          "-Q" "--batch"
+                          "-L" (expand-file-name "lisp" dualstack-test-root)
+                          "--eval"
+                          (prin1-to-string
+                           `(progn (require 'dualstack)
+                                   (princ (concat "\nVALUE "
+                                                  (prin1-to-string
+                                                   (progn ,@forms)))))))))
+           (status (apply #'call-process (car command) nil t nil (cdr command))))
+      (goto-char (point-min))
+      (unless (and (eq status 0) (re-search-forward "^VALUE " nil t))
+        (error "%S gave %S: %s" command status (buffer-string)))
+      (read (current-buffer)))))
+
+(defun dualstack-test-host (&rest settings)
+  "Return a wrapper for `dualstack-test-emacs': a host of the child's own.
+It is a network namespace with only the loopback.  SETTINGS are strings
+\"FILE VALUE\", written below /proc/sys/net.  Skip the test where the
+system does not allow that."
+  (let ((wrapper
+         (list "unshare" "-rn" "sh" "-ec"
+               (concat "ip link set lo up 2>/dev/null || true\n"
+                       (mapconcat (lambda (setting)
+                                    (string-match "\\([^ ]+\\) \\(.*\\)" setting)
+                                    (format "echo %s >/proc/sys/net/%s\n"
+                                            (match-string 2 setting)
+                                            (match-string 1 setting)))
+                                  settings "")
+                       "exec \"$@\"")
+               "--")))
+    (unless (and (executable-find "unshare") (executable-find "ip")
+                 (eq 0 (apply #'call-process (car wrapper) nil nil nil
+                              (append (cdr wrapper) '("true")))))
+      (ert-skip "needs unshare and ip, and leave to make a network namespace"))
+    wrapper))
+
+(defun dualstack-test-resolver (hosts)
+  "Return a wrapper for `dualstack-test-emacs': a resolver that knows HOSTS.
+HOSTS is the text of a hosts file.  Skip the test without libnss_wrapper."
+  (let ((library (car (file-expand-wildcards
+                       "/usr/lib/*/libnss_wrapper.so"))))
+    (unless library
+      (ert-skip "needs libnss_wrapper (Debian: libnss-wrapper)"))
+    (let ((file (make-temp-file "dualstack-hosts" nil nil hosts)))
+      (list "sh" "-c"
+            (format "trap 'rm -f %s' EXIT; LD_PRELOAD=%s NSS_WRAPPER_HOSTS=%s \"$@\""
+                    file library file)
+            "--"))))
+
+(provide 'dualstack-test-helper)
+
+;;; dualstack-test-helper.el ends here
