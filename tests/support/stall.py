@@ -3,13 +3,13 @@
 
     python stall.py [--family ipv6|ipv4] [--port N] [--black-hole]
 
-prints its port on the first line and runs until its standard input ends.
+prints its port and runs until its standard input ends.
 
 The address has a listener whose backlog is full, so the kernel drops each SYN.  When a client
 waits there (a socket in state SYN_SENT, seen in /proc/net/tcp*), the listener is closed: the
 client's retransmission, one second after its first SYN, is answered with RST.  Once the client has
-its refusal, the listener is set up again for the next one.  With --black-hole it is never closed
-and no answer comes.  Linux only; no privileges needed.
+its refusal, the listener is set up again for the next one, and the line "again" is printed.  With
+--black-hole it is never closed and no answer comes.  Linux only; no privileges needed.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Stall:
                 # Another program may have taken the port meanwhile: try again at the next look.
                 with contextlib.suppress(OSError):
                     self.open()
+                    print("again", flush=True)
 
 
 def main() -> None:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``dualstack-epc``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAMILIES = ("dual", "ipv4", "ipv6")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command with the arguments ARGV and exit.
+
+    The status is 0 in the end, 1 on an error, 2 on misuse.
+    """
+    options = _parser().parse_args(argv)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    try:
+        options.run(options)
+    except OSError as error:
+        sys.exit(f"dualstack-epc: {error.strerror or error}")
+    sys.exit(0)
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    """End the command as a signal asks: in order, with status 0."""
+    raise SystemExit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="dualstack-epc", description="Servers for Emacs on 127.0.0.1 and ::1 at one port."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    hello = commands.add_parser(
+        "hello",
+        help="answer any bytes with hello, until a client sends stop",
+        description="Print the port, then answer any bytes with hello; stop closes a connection.",
+    )
+    _add_address_options(hello)
+    hello.set_defaults(run=_hello)
+    return parser
+
+
+def _add_address_options(parser: argparse.ArgumentParser) -> None:
+    """Add to PARSER the options that say where to listen."""
+    parser.add_argument(
+        "--family",
+        choices=FAMILIES,
+        default="dual",
+        help="listen on 127.0.0.1 and ::1 (dual, the default), or on one of them",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=0, help="the port; 0, the default, for any free one"
+    )
+
+
+def _port(text: str) -> int:
+    """Return the port number in TEXT."""
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: use a number from 0 to 65535")
+    return int(text)
+
+
+def _hello(options: argparse.Namespace) -> None:
+    """Run the hello server."""
+    from dualstack_epc import hello  # noqa: PLC0415, the other commands do not pay for it
+
+    hello.run(options.family, options.port)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hello server: the smallest sidecar, a teaching example and a peer for tests.
+
+Whatever bytes a client sends, it is answered ``hello``; ``stop`` closes its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+from dualstack_epc.listener import Listener, open_listener
+
+REPLY = b"hello"
+STOP = b"stop"
+CHUNK = 1024
+
+
+class HelloServer:
+    """Serves every client of a `Listener` in one thread."""
+
+    def __init__(self, listener: Listener) -> None:
+        """Take LISTENER, which the caller closes."""
+        self._listener = listener
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._ended = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to accept clients, and to end on SIGINT and SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._ended.set))
+        for sock in self._listener.sockets:
+            await asyncio.start_server(self._serve, sock=sock)
+
+    async def wait_until_ended(self) -> None:
+        """Wait for a signal, then close every connection."""
+        await self._ended.wait()
+        for client in self._clients:
+            client.transport.abort()
+        while self._clients:
+            await asyncio.sleep(0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one client until it stops or is gone; the others are not concerned."""
+        self._clients.add(writer)
+        # With no buffer, a client that does not read is not read from either.
+        writer.transport.set_write_buffer_limits(0)
+        try:
+            with contextlib.suppress(OSError):
+                while (data := await reader.read(CHUNK)) and data.strip() != STOP:
+                    writer.write(REPLY)
+                    await writer.drain()
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+
+async def serve(listener: Listener) -> None:
+    """Print the port of LISTENER and serve its clients until a signal ends that."""
+    server = HelloServer(listener)
+    await server.start()
+    print(listener.port, flush=True)
+    note = f"dualstack-epc: hello at {listener.describe()}"
+    for name in listener.missing:
+        note += f"; this machine has no {name} loopback"
+    print(note, file=sys.stderr, flush=True)
+    await server.wait_until_ended()
+
+
+def run(family: str, port: int) -> None:
+    """Run the hello server until a signal ends it.
+
+    FAMILY and PORT are those of `open_listener`, as are the errors raised.
+    """
+    with open_listener(family, port) as listener:
+        asyncio.run(serve(listener))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests share: children that end, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = ROOT / "tests" / "support"
+HOSTS = {"ipv4": "127.0.0.1", "ipv6": "::1"}
+
+
+def wait_until(predicate: Callable[[], object], seconds: float = 10) -> None:
+    """Return once PREDICATE is true; fail after SECONDS."""
+    deadline = time.monotonic() + seconds
+    while not predicate():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited in vain for {seconds} s")
+        time.sleep(0.002)
+
+
+def _sockets() -> set[str]:
+    """Return the open sockets of this process, on Linux."""
+    found = set()
+    for entry in Path("/proc/self/fd").glob("*") if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError):
+            target = str(entry.readlink())
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+def _children() -> set[str]:
+    """Return the process ids of this process's children, on Linux."""
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    return set(path.read_text().split()) if path.exists() else set()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves a thread, a socket or a child behind."""
+    before = set(threading.enumerate()), _sockets(), _children()
+
+    def left() -> list[set[object]]:
+        gc.collect()
+        now = set(threading.enumerate()), _sockets(), _children()
+        return [set(new) - set(old) for new, old in zip(now, before, strict=True)]
+
+    yield
+    deadline = time.monotonic() + 5
+    while any(left()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(left()), left()
+
+
+class Child(subprocess.Popen[str]):
+    """A child process whose first line has been read."""
+
+    first_line: str
+
+    @property
+    def port(self) -> int:
+        """The port that it printed."""
+        return int(self.first_line)
+
+
+@contextlib.contextmanager
+def started(*command: str) -> Iterator[Child]:
+    """Run a child while the body runs, once it has printed its first line."""
+    child = Child(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        try:
+            assert child.stdout is not None
+            child.first_line = child.stdout.readline()
+            yield child
+        finally:
+            child.kill()
+
+
+def command_line(*arguments: str) -> list[str]:
+    """Return the command ``dualstack-epc`` with ARGUMENTS, for this interpreter."""
+    return [sys.executable, "-m", "dualstack_epc", *arguments]
+
+
+def own_host(*settings: str) -> list[str]:
+    """Return a wrapper that runs a command on a host of its own, with only a loopback.
+
+    SETTINGS are "FILE VALUE", written below /proc/sys/net.  Skip where that is not allowed.
+    """
+    script = "ip link set lo up 2>/dev/null || true\n"
+    for setting in settings:
+        file, value = setting.split(" ", 1)
+        script += f"echo {value} >/proc/sys/net/{file}\n"
+    wrapper = ["unshare", "-rn", "sh", "-ec", script + 'exec "$@"', "--"]
+    try:
+        subprocess.run([*wrapper, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs unshare, and leave to make a network namespace")
+    return wrapper
+
+
+def connect(family: str, port: int) -> socket.socket:
+    """Return a socket connected to PORT of the loopback address of FAMILY."""
+    return socket.create_connection((HOSTS[family], port), timeout=10)
+
+
+def refused(family: str, port: int) -> bool:
+    """Return whether nobody listens at PORT of the loopback address of FAMILY."""
+    try:
+        connect(family, port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
