@@ -53,18 +53,20 @@ def _children() -> set[str]:
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Fail a test that leaves a thread, a socket or a child behind."""
-    before = set(threading.enumerate()), _sockets(), _children()
 
-    def left() -> list[set[object]]:
+    def state() -> set[object]:
+        return {*threading.enumerate(), *_sockets(), *(f"process {pid}" for pid in _children())}
+
+    def left() -> set[object]:
         gc.collect()
-        now = set(threading.enumerate()), _sockets(), _children()
-        return [set(new) - set(old) for new, old in zip(now, before, strict=True)]
+        return state() - before
 
+    before = state()
     yield
     deadline = time.monotonic() + 5
-    while any(left()) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(left()), left()
+    assert not left()
 
 
 class Child(subprocess.Popen[str]):

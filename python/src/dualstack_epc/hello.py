@@ -24,7 +24,7 @@ class HelloServer:
     def __init__(self, listener: Listener) -> None:
         """Take LISTENER, which the caller closes."""
         self._listener = listener
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._clients: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._ended = asyncio.Event()
 
     async def start(self) -> None:
@@ -38,14 +38,14 @@ class HelloServer:
     async def wait_until_ended(self) -> None:
         """Wait for a signal, then close every connection."""
         await self._ended.wait()
+        tasks = [task for task in self._clients.values() if task]
         for client in self._clients:
             client.transport.abort()
-        while self._clients:
-            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one client until it stops or is gone; the others are not concerned."""
-        self._clients.add(writer)
+        self._clients[writer] = asyncio.current_task()
         # With no buffer, a client that does not read is not read from either.
         writer.transport.set_write_buffer_limits(0)
         try:
@@ -54,7 +54,7 @@ class HelloServer:
                     writer.write(REPLY)
                     await writer.drain()
         finally:
-            self._clients.discard(writer)
+            del self._clients[writer]
             writer.close()
 
 
