@@ -46,7 +46,7 @@ echo area which address answered and after how many milliseconds."
          (dualstack-connect--read-port)))
   (let* ((service (dualstack-port port))
          (name (format "dualstack %s:%s" host service))
-         (buffer (get-buffer-create (format "*%s*" name)))
+         (buffer (format "*%s*" name))
          (start (float-time)))
     (unless (comint-check-proc buffer)
       (dualstack-connect--open buffer name host service)
@@ -55,7 +55,7 @@ echo area which address answered and after how many milliseconds."
                (dualstack-connect--peer buffer)
                (* 1000 (- (float-time) start))))
     (pop-to-buffer buffer)
-    buffer))
+    (get-buffer buffer)))
 
 (defun dualstack-connect--read-port ()
   "Read a port, with completion over those used before."
@@ -73,10 +73,10 @@ echo area which address answered and after how many milliseconds."
 (defun dualstack-connect--open (buffer name host service)
   "Connect BUFFER to HOST at SERVICE by a process called NAME."
   (let ((process (dualstack-open-network-stream name nil host service)))
-    (with-current-buffer buffer
+    (with-current-buffer (get-buffer-create buffer)
       (dualstack-connect-mode)
       (goto-char (point-max))
-      (set-process-buffer process buffer)
+      (set-process-buffer process (current-buffer))
       (set-marker (process-mark process) (point))
       (set-process-filter process #'comint-output-filter)
       (set-process-query-on-exit-flag process nil))))

@@ -62,18 +62,21 @@ ARGS are the arguments of `make-network-process' that the winner shall
 look as if made with, CODING the pair of coding systems it shall have.
 PENDING holds the addresses not tried yet.  DELAY is the attempt delay
 in seconds, DEADLINE the time as of `float-time' at which the race is
-given up, or nil.  ON-END is called with the race when it is settled,
+given up, or nil, DUE that at which the next attempt begins.  ON-END is called with the race when it is settled,
 but not when it is cancelled.  ATTEMPTS are the records of all attempts,
 newest first.  NAME is the process name that Emacs gave to the first.
 TIMER is the timer for the next step.  STATE is `running', `won',
 `failed', `timeout' or `cancelled'.  WINNER is the attempt that won, until
 it is adopted."
-  args coding pending delay deadline on-end attempts name timer
+  args coding pending delay due deadline on-end attempts name timer
   (state 'running) winner)
 
 (defvar dualstack-race-use-nowait (featurep 'make-network-process '(:nowait t))
   "Non-nil if attempts are made with `:nowait'.
 Nil makes blocking attempts, one address after the other.")
+
+(defconst dualstack-race--look 0.1
+  "Seconds between two looks at attempts whose host name Emacs looks up.")
 
 (defconst dualstack-race--longest-slice 0.02
   "Longest time in seconds that `dualstack-race--wait' waits at once.
@@ -160,7 +163,11 @@ Then arm the timer for the next step, or settle RACE if none is left."
     (dualstack-race--attempt-next race))
   (when (dualstack-race-running-p race)
     (if (dualstack-race--in-flight race)
-        (dualstack-race--arm race)
+        (progn
+          (setf (dualstack-race-due race)
+                (and (dualstack-race-pending race)
+                     (+ (float-time) (dualstack-race-delay race))))
+          (dualstack-race--arm race))
       (dualstack-race--settle race 'failed))))
 
 (defun dualstack-race--in-flight (race)
@@ -171,16 +178,17 @@ Then arm the timer for the next step, or settle RACE if none is left."
         (push attempt running)))))
 
 (defun dualstack-race--arm (race)
-  "Set the timer of RACE to the next attempt or to the deadline.
-Without either there is no timer."
+  "Set the timer of RACE to what is next: an attempt, a look, or the deadline."
   (dualstack-race--disarm race)
-  (let* ((deadline (dualstack-race-deadline race))
-         (left (and deadline (- deadline (float-time))))
-         (delay (and (dualstack-race-pending race) (dualstack-race-delay race)))
-         (seconds (if (and left delay) (min left delay) (or left delay))))
-    (when seconds
+  (let* ((now (float-time))
+         (times (delq nil (list (dualstack-race-due race)
+                                (dualstack-race-deadline race)
+                                (and (dualstack-race--lookups race)
+                                     (+ now dualstack-race--look))))))
+    (when times
       (setf (dualstack-race-timer race)
-            (run-at-time (max 0 seconds) nil #'dualstack-race--tick race)))))
+            (run-at-time (max 0 (- (apply #'min times) now)) nil
+                         #'dualstack-race--tick race)))))
 
 (defun dualstack-race--disarm (race)
   "Cancel the timer of RACE, if it has one."
@@ -189,12 +197,38 @@ Without either there is no timer."
     (setf (dualstack-race-timer race) nil)))
 
 (defun dualstack-race--tick (race)
-  "Do what is due in RACE: give it up, or begin the next attempt."
+  "Do what is due in RACE: give it up, begin an attempt, or look again."
   (when (dualstack-race-running-p race)
-    (let ((deadline (dualstack-race-deadline race)))
-      (if (and deadline (>= (float-time) deadline))
-          (dualstack-race--settle race 'timeout)
-        (dualstack-race--advance race)))))
+    (dualstack-race--fail-lookups race)
+    (let ((now (float-time))
+          (due (dualstack-race-due race))
+          (deadline (dualstack-race-deadline race)))
+      (cond ((and deadline (>= now deadline))
+             (dualstack-race--settle race 'timeout))
+            ((or (and due (>= now due))
+                 (not (dualstack-race--in-flight race)))
+             (dualstack-race--advance race))
+            (t (dualstack-race--arm race))))))
+
+(defun dualstack-race--lookups (race)
+  "Return the attempts of RACE whose address Emacs may still be looking up."
+  (cl-loop for attempt in (dualstack-race--in-flight race)
+           when (symbolp (dualstack-race-attempt-address attempt))
+           collect attempt))
+
+(defun dualstack-race--fail-lookups (race)
+  "End the attempts of RACE whose host name turned out to have no address."
+  (dolist (attempt (dualstack-race--lookups race))
+    (dualstack-race--close-if-failed attempt)))
+
+;; Emacs does not call the sentinel when a `:nowait' client fails at once, as
+;; without the address family, or when its host name cannot be looked up.
+(defun dualstack-race--close-if-failed (attempt)
+  "End ATTEMPT if its process has failed."
+  (let ((process (dualstack-race-attempt-process attempt)))
+    (unless (memq (process-status process) '(connect open run))
+      (dualstack-race--close
+       attempt (dualstack-race--status-reason (process-exit-status process))))))
 
 ;; Closing a process can run other sentinels, hence the state comes first.
 (defun dualstack-race--settle (race state &optional winner)
@@ -222,8 +256,8 @@ Without either there is no timer."
 
 (defun dualstack-race--connect (race attempt nowait)
   "Make the process of ATTEMPT in RACE, with NOWAIT or blocking.
-It is stopped, for what the server says first to wait in the kernel,
-and Emacs does not ask about it when it exits."
+A filter of t keeps it from reading: what the server says first waits in
+the kernel for the caller's filter.  Emacs does not ask about it at exit."
   (condition-case err
       (let ((process
              (dualstack-race--make-process
@@ -231,15 +265,16 @@ and Emacs does not ask about it when it exits."
               (dualstack-race-args race)
               :name (dualstack-race--name race)
               :coding (dualstack-race-coding race)
-              :nowait nowait :stop t :noquery t :filter nil
+              :nowait nowait :stop nil :noquery t :filter t
               :sentinel (lambda (_process event)
                           (dualstack-race--event race attempt event)))))
         (setf (dualstack-race-attempt-process attempt) process)
         (unless (dualstack-race-name race)
           (setf (dualstack-race-name race) (process-name process))))
     (error (dualstack-race--close attempt (dualstack-race--error-reason err))))
-  (unless (or nowait (dualstack-race-attempt-end attempt))
-    (dualstack-race--connected race attempt)))
+  (cond ((dualstack-race-attempt-end attempt))
+        (nowait (dualstack-race--close-if-failed attempt))
+        (t (dualstack-race--connected race attempt))))
 
 (defun dualstack-race--make-process (address args &rest overrides)
   "Return a network process for ADDRESS, made with ARGS but for OVERRIDES.
@@ -263,10 +298,14 @@ ADDRESS is as in `dualstack-race-attempt'."
       (dualstack-race--advance race))))
 
 (defun dualstack-race--connected (race attempt)
-  "Let ATTEMPT win RACE, unless its socket is connected to itself."
-  (if (dualstack-race--self-connected-p (dualstack-race-attempt-process attempt))
-      (dualstack-race--close attempt "Connection refused")
-    (dualstack-race--settle race 'won attempt)))
+  "Let ATTEMPT win RACE, unless its socket is connected to itself.
+The winner is stopped, as Emacs does not begin to read by itself when a
+filter of t is replaced; it does when the process is continued."
+  (let ((process (dualstack-race-attempt-process attempt)))
+    (if (dualstack-race--self-connected-p process)
+        (dualstack-race--close attempt "Connection refused")
+      (stop-process process)
+      (dualstack-race--settle race 'won attempt))))
 
 (defun dualstack-race--self-connected-p (process)
   "Return non-nil if both ends of PROCESS are the same socket.
@@ -341,6 +380,14 @@ the C library for them.")
            (cdr (assq (string-to-number (match-string 1 event))
                       (cdr (assq system-type dualstack-race--refusals)))))
       (replace-regexp-in-string "\n+\\'" "" event)))
+
+(defun dualstack-race--status-reason (code)
+  "Return why a process failed that has the exit status CODE.
+It has the data of an error, in a shape that depends on Emacs's version, or
+a text if a host name was looked up."
+  (if (consp code)
+      (or (cadr (member "make client process failed" code)) (format "%s" code))
+    "Name or service not known"))
 
 (defun dualstack-race--error-reason (err)
   "Return why the error ERR of `make-network-process' was signalled."

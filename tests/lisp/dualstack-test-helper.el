@@ -246,7 +246,8 @@ WRAPPER is a list of a program and arguments that runs the child, or nil.
 The value must be readable.  Fail with the child's output if it has none."
   (with-temp-buffer
     (let* ((command
-            (append wrapper
+            (append '("timeout" "60")
+                    wrapper
                     (list (expand-file-name invocation-name invocation-directory)
                           "-Q" "--batch"
                           "-L" (expand-file-name "lisp" dualstack-test-root)
@@ -282,6 +283,20 @@ system does not allow that."
                  (eq 0 (apply #'call-process (car wrapper) nil nil nil
                               (append (cdr wrapper) '("true")))))
       (ert-skip "needs unshare and ip, and leave to make a network namespace"))
+    wrapper))
+
+(defun dualstack-test-hosts-file (hosts)
+  "Return a wrapper for `dualstack-test-emacs': a machine whose /etc/hosts is HOSTS.
+Skip the test where the system does not allow that."
+  (let ((wrapper
+         (list "unshare" "-rm" "sh" "-ec"
+               (format "f=$(mktemp); printf %%s '%s' >$f; mount --bind $f /etc/hosts; rm $f; exec \"$@\""
+                       hosts)
+               "--")))
+    (unless (and (executable-find "unshare")
+                 (eq 0 (apply #'call-process (car wrapper) nil nil nil
+                              (append (cdr wrapper) '("true")))))
+      (ert-skip "needs unshare, and leave to mount"))
     wrapper))
 
 (defun dualstack-test-resolver (hosts)

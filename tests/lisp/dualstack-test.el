@@ -1,0 +1,530 @@
+;;; dualstack-test.el --- Tests of the public connect functions  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Each compares what a caller sees with what Emacs's own function gives.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+
+(defun dualstack-test--view (process)
+  "Return all that a caller can see of PROCESS, without its own port."
+  (list :name (process-name process)
+        :status (process-status process)
+        :type (process-type process)
+        :contact (process-contact process)
+        :arguments (let ((contact (copy-sequence (process-contact process t))))
+                     (plist-put contact :local nil))
+        :buffer (process-buffer process)
+        :mark (and (process-buffer process)
+                   (marker-position (process-mark process)))
+        :filter (process-filter process)
+        :sentinel (process-sentinel process)
+        :coding (process-coding-system process)
+        :inherit (process-inherit-coding-system-flag process)
+        :plist (process-plist process)
+        :query (process-query-on-exit-flag process)))
+
+(defun dualstack-test--same-view (port &rest args)
+  "Check that ours and Emacs's own function make the same of ARGS at PORT.
+That is on first contact, and then with the family remembered."
+  (let* ((plain (append (list :name "peer" :host "localhost" :service port) args))
+         (view (lambda (make)
+                 (let ((process (apply make plain)))
+                   (unwind-protect (dualstack-test--view process)
+                     (set-process-sentinel process #'ignore)
+                     (delete-process process)))))
+         ;; Emacs is given localhost's addresses one by one, as it tries them.
+         (expected (funcall view #'make-network-process)))
+    (dualstack-forget)
+    (should (equal (funcall view #'dualstack-make-network-process) expected))
+    (should (dualstack-remembered-family (dualstack-port port)))
+    (should (equal (funcall view #'dualstack-make-network-process) expected))))
+
+(dualstack-deftest dualstack-looks-like-the-original ()
+  "Whatever is asked for, the process is what Emacs itself makes."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((port (dualstack-test-port server)))
+      (dualstack-test--same-view port)
+      (dualstack-test--same-view port :nowait nil :coding nil :tls-parameters nil)
+      (dualstack-test--same-view port :filter #'ignore :sentinel #'ignore)
+      (dualstack-test--same-view port :filter t)
+      (dualstack-test--same-view port :coding 'binary)
+      (dualstack-test--same-view port :coding '(utf-8-dos . latin-1))
+      (dualstack-test--same-view port :noquery t :plist '(a 1 b nil))
+      (dualstack-test--same-view port :keepalive t :nodelay t)
+      (dualstack-test--same-view port :stop t)
+      (dualstack-test--same-view (number-to-string port))
+      (with-temp-buffer
+        (insert "before")
+        (dualstack-test--same-view port :buffer (current-buffer))
+        (let ((inherit-process-coding-system t))
+          (dualstack-test--same-view port :buffer (current-buffer))
+          (dualstack-test--same-view port :buffer (current-buffer) :coding 'utf-8))
+        (set-buffer-multibyte nil)
+        (dualstack-test--same-view port :buffer (buffer-name))))))
+
+(dualstack-deftest dualstack-coding-is-that-of-the-callers-bindings ()
+  "Let-bound coding systems and `network-coding-system-alist' are obeyed."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((port (dualstack-test-port server)))
+      (let ((coding-system-for-read 'binary)
+            (coding-system-for-write 'latin-1))
+        (dualstack-test--same-view port))
+      (let ((coding-system-for-read 'utf-8-unix))
+        (dualstack-test--same-view port))
+      (let ((network-coding-system-alist `((,port . (koi8-r . cp1251)))))
+        (dualstack-test--same-view port))
+      (let ((default-process-coding-system nil))
+        (dualstack-test--same-view port))
+      (with-temp-buffer
+        (set-buffer-multibyte nil)
+        (dualstack-test--same-view port)))))
+
+(dualstack-deftest dualstack-coding-of-a-later-attempt ()
+  "An attempt that a timer begins has the coding that was bound at the call."
+  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
+    (dualstack-test-with-servers ((six 'ipv6 :service port))
+      (let* ((process (let ((coding-system-for-read 'binary)
+                            (coding-system-for-write 'latin-1))
+                        (dualstack-make-network-process
+                         :name "peer" :host "localhost" :service port))))
+        (should (equal (process-coding-system process) '(binary . latin-1)))
+        (delete-process process)))))
+
+(dualstack-deftest dualstack-each-family ()
+  "A server on either family is reached, and the other is not bothered."
+  (dolist (family '(ipv4 ipv6))
+    (dualstack-test-with-servers ((server family))
+      (let ((process (dualstack-open-network-stream
+                      "peer" nil "localhost" (dualstack-test-port server))))
+        (should (eq (process-status process) 'open))
+        (should (eq family (dualstack-family (process-contact process :remote))))
+        (should (= 1 (length (dualstack-test-accepted server))))
+        (delete-process process)))))
+
+(dualstack-deftest dualstack-policies ()
+  "With a single family the other is never tried."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let ((port (dualstack-test-port server)))
+      (let* ((dualstack-policy 'ipv4)
+             (err (should-error (dualstack-open-network-stream "peer" nil "localhost" port)
+                                :type 'file-error)))
+        (should (equal (plist-get (nthcdr 3 err) :attempts)
+                       (format "127.0.0.1:%d Connection refused" port))))
+      (let ((dualstack-policy 'ipv6))
+        (delete-process (dualstack-open-network-stream "peer" nil "localhost" port)))
+      (let ((dualstack-preferred-family 'ipv6))
+        (dualstack-forget)
+        (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))
+        (should (= 1 (length (dualstack-last-attempts))))))))
+
+(dualstack-deftest dualstack-one-connection-to-a-dual-server ()
+  "A server on both families gets one connection in all, first and later."
+  (let* ((servers (dualstack-make-server :name "dual" :service t :noquery t
+                                         :filter #'ignore :sentinel #'ignore))
+         (port (dualstack-test-port (car servers))))
+    (unwind-protect
+        (dotimes (i 3)
+          (let ((process (dualstack-open-network-stream "peer" nil "localhost" port)))
+            (should (= 1 (length (cl-mapcan #'dualstack-test-accepted servers))))
+            (should (= 1 (length (dualstack-last-attempts))))
+            (delete-process process)
+            (dualstack-test-wait
+             (lambda () (= 0 (length (cl-mapcan #'dualstack-test-accepted servers)))))
+            (should (or (> i 0) (dualstack-remembered-family port)))))
+      (mapc #'dualstack-test-close servers))))
+
+(dualstack-deftest dualstack-remembered-family-first ()
+  "The second connection dials the family that answered, and forgets it on failure."
+  (let ((port nil))
+    (dualstack-test-with-servers ((six 'ipv6))
+      (setq port (dualstack-test-port six))
+      (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))
+      (should (equal '(ipv4 ipv6) (mapcar (lambda (attempt) (plist-get attempt :family))
+                                          (dualstack-last-attempts))))
+      (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))
+      (should (equal '(ipv6) (mapcar (lambda (attempt) (plist-get attempt :family))
+                                     (dualstack-last-attempts)))))
+    ;; The server moves to the other family.
+    (dualstack-test-with-servers ((_four 'ipv4 :service port))
+      (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))
+      (should (equal '(ipv6 ipv4) (mapcar (lambda (attempt) (plist-get attempt :family))
+                                          (dualstack-last-attempts))))
+      (should (eq 'ipv4 (dualstack-remembered-family port))))
+    ;; And goes away: the error has both.
+    (let ((err (should-error (dualstack-open-network-stream "peer" nil "localhost" port))))
+      (should (equal (plist-get (nthcdr 3 err) :attempts)
+                     (format "127.0.0.1:%d Connection refused; [::1]:%d Connection refused"
+                             port port))))
+    (should-not (dualstack-remembered-family port))))
+
+(dualstack-deftest dualstack-error-shape ()
+  "The error is Emacs's own, and at its end says what was tried."
+  (let* ((port (dualstack-test-free-port))
+         (own (should-error (open-network-stream "peer" nil "localhost" port)))
+         (ours (should-error (dualstack-open-network-stream "peer" nil "localhost" port))))
+    (should (equal (butlast ours 2) own))
+    (should (equal (last ours 2)
+                   (list :attempts
+                         (format "127.0.0.1:%d Connection refused; [::1]:%d Connection refused"
+                                 port port))))
+    (should (string-match-p (format "Connection refused.*\\[::1\\]:%d" port)
+                            (error-message-string ours)))
+    (should (with-current-buffer "*dualstack-log*"
+              (save-excursion
+                (goto-char (point-max))
+                (search-backward (format "peer: localhost:%d: 127.0.0.1:%d Connection refused"
+                                         port port)
+                                 nil t))))))
+
+(dualstack-deftest dualstack-timeout-error ()
+  "Addresses that do not answer are given up, each named."
+  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
+    (let* ((dualstack-connect-timeout 0.2)
+           (dualstack-policy 'ipv4)
+           (err (should-error (dualstack-open-network-stream "peer" nil "localhost" port)
+                              :type 'file-error)))
+      (should (equal (nth 2 err) "Connection timed out"))
+      (should (equal (plist-get (nthcdr 3 err) :attempts)
+                     (format "127.0.0.1:%d timeout" port))))))
+
+(dualstack-deftest dualstack-bad-input ()
+  "Wrong arguments are errors that say what is wrong."
+  (pcase-dolist (`(,host ,service ,message)
+                 '(("" 80 "No host \"\"")
+                   (" " 80 "No host \" \"")
+                   (nil 80 "No host nil")
+                   (localhost 80 "No host localhost")
+                   ("localhost" 65536 "out of range")
+                   ("localhost" "" "No service \"\"")
+                   ("localhost" nil "No service nil")))
+    (should (string-match-p
+             message (cadr (should-error (dualstack-open-network-stream
+                                          "peer" nil host service)))))
+    (should (string-match-p
+             message (cadr (should-error (dualstack-open-async host service))))))
+  (let ((dualstack-policy 'any))
+    (should (string-match-p
+             "dualstack-policy" (cadr (should-error (dualstack-open-network-stream
+                                                     "peer" nil "localhost" 80)))))))
+
+(dualstack-deftest dualstack-others-pass-through ()
+  "What is no client of a host name is for `make-network-process' alone."
+  (let ((server (dualstack-make-network-process
+                 :name "server" :server t :host "localhost" :family 'ipv4
+                 :service t :filter #'ignore :noquery t)))
+    (unwind-protect
+        (let* ((port (dualstack-test-port server))
+               (process (dualstack-make-network-process
+                         :name "peer" :family 'ipv4 :host "localhost" :service port)))
+          (should (eq (process-status server) 'listen))
+          (should (eq (process-status process) 'open))
+          (delete-process process)
+          (setq process (dualstack-make-network-process
+                         :name "peer" :remote (vector 127 0 0 1 port)))
+          (should (eq (process-status process) 'open))
+          (delete-process process))
+      (dualstack-test-close server))))
+
+(dualstack-deftest dualstack-literal-and-other-hosts ()
+  "Literal addresses and other names are connected to as well."
+  (dualstack-test-with-servers ((four 'ipv4) (six 'ipv6))
+    (pcase-dolist (`(,host ,server) `(("127.0.0.1" ,four) ("::1" ,six)))
+      (dotimes (_ 2)
+        (let ((process (dualstack-open-network-stream
+                        "peer" nil host (dualstack-test-port server))))
+          (should (eq (process-status process) 'open))
+          (should (equal (car (process-contact process)) host))
+          (delete-process process))))))
+
+(dualstack-deftest dualstack-any-host-races ()
+  "For another host's name too the address that answers wins."
+  (dualstack-test-with-servers ((six 'ipv6))
+    (let ((value (dualstack-test-emacs
+                  (dualstack-test-resolver "127.0.0.1 both.test\n::1 both.test\n")
+                  `(let ((process (dualstack-open-network-stream
+                                   "peer" nil "both.test" ,(dualstack-test-port six))))
+                     (list (process-status process)
+                           (process-contact process)
+                           (process-contact process :remote)
+                           (dualstack-remembered-family
+                            (dualstack-peer "Both.Test" ,(dualstack-test-port six))))))))
+      (should (equal value (list 'open (list "both.test" (dualstack-test-port six))
+                                 (vector 0 0 0 0 0 0 0 1 (dualstack-test-port six))
+                                 'ipv6))))))
+
+(dualstack-deftest dualstack-without-ipv6 ()
+  "On a host without IPv6 the IPv4 server is reached, and errors say so."
+  (pcase-let ((`(,status ,message)
+               (dualstack-test-emacs
+                (dualstack-test-host "ipv6/conf/all/disable_ipv6 1")
+                '(let* ((dualstack-preferred-family 'ipv6)
+                        (server (make-network-process
+                                 :name "server" :server t :host "127.0.0.1"
+                                 :service t :family 'ipv4))
+                        (port (process-contact server :service))
+                        (process (dualstack-open-network-stream
+                                  "peer" nil "localhost" port)))
+                   (delete-process server)
+                   (dualstack-forget)
+                   (list (process-status process)
+                         (condition-case err
+                             (dualstack-open-network-stream "peer" nil "localhost" port)
+                           (file-error (error-message-string err))))))))
+    (should (eq status 'open))
+    (should (string-match-p "client process failed: Connection refused.*\\[::1\\]:[0-9]+ \
+\\(Cannot assign requested address\\|Network is unreachable\\)" message))))
+
+(dualstack-deftest dualstack-greeting-arrives-whole ()
+  "What the server says at once reaches the caller's filter, rightly decoded.
+That holds on first contact, from either family, and when remembered."
+  (dolist (family '(ipv4 ipv6))
+    (dualstack-test-with-servers
+        ((server family :coding 'binary
+                 :log (lambda (_server client _message)
+                        (process-send-string
+                         client (encode-coding-string "héllo wörld 漢字\n" 'utf-8)))))
+      (dotimes (_ 2)
+        (with-temp-buffer
+          (let ((process (dualstack-open-network-stream
+                          "peer" (current-buffer) "localhost"
+                          (dualstack-test-port server) :coding 'utf-8-unix)))
+            (should (equal (buffer-string) ""))
+            (dualstack-test-wait
+             (lambda () (string-match-p "\n" (buffer-string))))
+            (should (equal (buffer-string) "héllo wörld 漢字\n"))
+            (set-process-sentinel process #'ignore)
+            (delete-process process)))))))
+
+(dualstack-deftest dualstack-send-at-once ()
+  "The process is open when it is returned: data can be sent at once."
+  (let ((got nil))
+    (dualstack-test-with-servers
+        ((server 'ipv6 :filter (lambda (_process string) (setq got (concat got string)))))
+      (let ((process (dualstack-open-network-stream
+                      "peer" nil "localhost" (dualstack-test-port server))))
+        (process-send-string process "secret\n")
+        (dualstack-test-wait (lambda () (equal got "secret\n")))
+        (delete-process process)))))
+
+(dualstack-deftest dualstack-no-stray-sentinel-call ()
+  "The sentinel is called for what happens afterwards, and not with \"open\"."
+  (let ((events nil))
+    (dualstack-test-with-servers ((server 'ipv6))
+      (let ((process (dualstack-make-network-process
+                      :name "peer" :host "localhost"
+                      :service (dualstack-test-port server)
+                      :sentinel (lambda (_process event) (push event events)))))
+        (accept-process-output nil 0.05)
+        (should-not events)
+        (delete-process process)
+        (should (equal events '("deleted\n")))))))
+
+(dualstack-deftest dualstack-nowait-clients ()
+  "A `:nowait' client gets its process before it is connected, and one \"open\"."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (dolist (dualstack-policy '(both ipv4))
+      (let* ((events nil)
+             (process (dualstack-make-network-process
+                       :name "peer" :host "localhost" :nowait t
+                       :service (dualstack-test-port server)
+                       :sentinel (lambda (_process event) (push event events)))))
+        (should (eq (process-status process) 'connect))
+        (dualstack-test-wait (lambda () events))
+        (should (equal events '("open\n")))
+        (should (equal (process-contact process)
+                       (list "localhost" (dualstack-test-port server))))
+        (delete-process process)))))
+
+(dualstack-deftest dualstack-a-thousand-connects ()
+  "A thousand connections leave no process, timer or buffer."
+  (dualstack-test-with-child (hello dualstack-test-python "-m" "dualstack_epc"
+                                    "hello" "--family" "ipv6")
+    (let ((port (dualstack-test-child-port hello)))
+      (dotimes (i 1000)
+        (when (= 0 (% i 2)) (dualstack-forget))
+        (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))))))
+
+(dualstack-deftest dualstack-hello ()
+  "The client of the report: it sends something and is greeted, from each family."
+  (dolist (family '("ipv4" "ipv6" "dual"))
+    (dualstack-test-with-child (hello dualstack-test-python "-m" "dualstack_epc"
+                                      "hello" "--family" family)
+      (with-temp-buffer
+        (let ((process (dualstack-open-network-stream
+                        "hello" (current-buffer) "localhost"
+                        (dualstack-test-child-port hello))))
+          (set-process-sentinel process #'ignore)
+          (process-send-string process "1")
+          (dualstack-test-wait (lambda () (equal (buffer-string) "hello")))
+          (process-send-string process "stop")
+          (dualstack-test-wait (lambda () (not (process-live-p process)))))))))
+
+(dualstack-deftest dualstack-node-server ()
+  "A server of another make: Node's listens on both families by a wildcard socket."
+  (unless (executable-find "node")
+    (ert-skip "needs node"))
+  (dualstack-test-with-child
+      (node "node" "-e" "const s = require('net').createServer(c =>
+c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.address().port))")
+    (with-temp-buffer
+      (let ((process (dualstack-open-network-stream
+                      "hello" (current-buffer) "localhost"
+                      (dualstack-test-child-port node))))
+        (set-process-sentinel process #'ignore)
+        (process-send-string process "1")
+        (dualstack-test-wait (lambda () (equal (buffer-string) "hello\n")))
+        (delete-process process)))))
+
+(dualstack-deftest dualstack-stalled-first-family ()
+  "In the stall, ours takes a small part of what the literal walk takes."
+  (dualstack-test-with-stall (port "--family" "ipv6")
+    (dualstack-test-with-servers ((_four 'ipv4 :service port))
+      (let* ((time (lambda (function)
+                     (let ((start (float-time)))
+                       (ignore-errors (delete-process (funcall function)))
+                       (- (float-time) start))))
+             (ours (funcall time (lambda () (dualstack-open-network-stream
+                                             "peer" nil "localhost" port))))
+             (plain (funcall time (lambda () (open-network-stream
+                                              "peer" nil "::1" port)))))
+        (should (> plain 0.5))
+        (should (< ours (/ plain 20)))))))
+
+;;;; Asynchronous
+
+(dualstack-deftest dualstack-async-then ()
+  "The function THEN gets the open process, with all that was asked for."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let* ((process nil)
+           (handle (dualstack-open-async
+                    "localhost" (dualstack-test-port server)
+                    :name "peer" :filter #'ignore :noquery t :plist '(a 1)
+                    :coding 'binary
+                    :then (lambda (opened) (setq process opened))
+                    :else #'error)))
+      (should-not process)
+      (dualstack-test-wait (lambda () process))
+      (should (equal (process-name process) "peer"))
+      (should (eq (process-status process) 'open))
+      (should (eq (process-filter process) #'ignore))
+      (should (equal (process-plist process) '(a 1)))
+      (should (equal (process-coding-system process) '(binary . binary)))
+      (should-not (process-query-on-exit-flag process))
+      (dualstack-cancel handle)
+      (should (eq (process-status process) 'open))
+      (delete-process process))))
+
+(dualstack-deftest dualstack-async-else ()
+  "The function ELSE gets the error that the synchronous call signals."
+  (let* ((port (dualstack-test-free-port))
+         (err nil))
+    (dualstack-open-async "localhost" port :then #'error
+                          :else (lambda (e) (setq err e)))
+    (dualstack-test-wait (lambda () err))
+    (should (equal (seq-take err 3)
+                   '(file-error "make client process failed" "Connection refused")))
+    (should (string-match-p "\\[::1\\]" (plist-get (nthcdr 3 err) :attempts)))))
+
+(dualstack-deftest dualstack-async-timeout ()
+  "The `:timeout' of the call counts."
+  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
+    (let ((dualstack-policy 'ipv4)
+          (err nil))
+      (dualstack-open-async "localhost" port :timeout 0.1
+                            :then #'error :else (lambda (e) (setq err e)))
+      (dualstack-test-wait (lambda () err))
+      (should (equal (nth 2 err) "Connection timed out")))))
+
+(dualstack-deftest dualstack-async-cancel ()
+  "After `dualstack-cancel' neither function is called, whenever it comes."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let* ((called nil)
+           (begin (lambda ()
+                    (dualstack-open-async
+                     "localhost" (dualstack-test-port server)
+                     :then (lambda (_) (setq called t))
+                     :else (lambda (_) (setq called t))))))
+      (dualstack-cancel (funcall begin))
+      ;; Connected, and not delivered: the sentinel's call is ours, outside any
+      ;; wait, so that the timer for the delivery cannot have run.
+      (let* ((handle (funcall begin))
+             (process (dualstack-race-attempt-process
+                       (car (dualstack-race-attempts handle)))))
+        (funcall (process-sentinel process) process "open\n")
+        (should (eq (dualstack-race-state handle) 'won))
+        (dualstack-cancel handle))
+      (accept-process-output nil 0.05)
+      (should-not called))))
+
+(dualstack-deftest dualstack-async-callback-that-signals ()
+  "An error in a caller's function harms nothing else."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((process nil)
+          (debug-on-error nil)
+          (inhibit-message t))
+      (dualstack-open-async "localhost" (dualstack-test-port server)
+                            :then (lambda (opened)
+                                    (delete-process opened)
+                                    (error "Deliberate")))
+      (dualstack-open-async "localhost" (dualstack-test-port server)
+                            :then (lambda (opened) (setq process opened)))
+      (dualstack-test-wait (lambda () process))
+      (delete-process process))))
+
+(dualstack-deftest dualstack-async-many-at-once ()
+  "Handles are independent of each other."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let ((opened nil))
+      (dotimes (_ 20)
+        (dualstack-open-async "localhost" (dualstack-test-port server)
+                              :then (lambda (process) (push process opened))))
+      (dualstack-test-wait (lambda () (= 20 (length opened))))
+      (should (= 20 (length (delete-dups (mapcar #'process-name opened)))))
+      (mapc #'delete-process opened))))
+
+(dualstack-deftest dualstack-async-other-host ()
+  "A host that is to be looked up is connected to, too."
+  (dualstack-test-with-servers ((six 'ipv6))
+    (should (equal (dualstack-test-emacs
+                    (dualstack-test-hosts-file "127.0.0.1 both.test\n::1 both.test\n")
+                    `(let (process)
+                       (dualstack-open-async "both.test" ,(dualstack-test-port six)
+                                             :then (lambda (p) (setq process p))
+                                             :else #'error)
+                       (while (not process) (accept-process-output nil 0.01))
+                       (list (process-status process)
+                             (dualstack-family (process-contact process :remote)))))
+                   '(open ipv6)))))
+
+(dualstack-deftest dualstack-async-unknown-host ()
+  "A host without address is an error before the timeout."
+  (let ((err nil))
+    (dualstack-open-async "no-such-host.invalid" 80 :then #'error :timeout 60
+                          :else (lambda (e) (setq err e)))
+    (dualstack-test-wait (lambda () err) 30)
+    (should (equal (plist-get (nthcdr 3 err) :attempts)
+                   "ipv4 Name or service not known; ipv6 Name or service not known"))))
+
+(provide 'dualstack-test)
+
+;;; dualstack-test.el ends here
