@@ -353,7 +353,7 @@ This cannot be bounded in time; `quit' leaves nothing behind."
           (setf (dualstack-race-attempt-process attempt) process)
           (if (dualstack-race--self-connected-p process)
               (dualstack-race--close attempt "Connection refused")
-            (dualstack-race--restore-contact process args)
+            (dualstack-race--hide-overrides process args)
             (dualstack-race--record attempt 'won)))
       (error (dualstack-race--close attempt (dualstack-race--error-reason err))))
     attempt))
@@ -410,17 +410,17 @@ the race ask for, and begins to read."
     (set-process-sentinel process (plist-get args :sentinel))
     (set-process-filter process (plist-get args :filter))
     (set-process-query-on-exit-flag process (not (plist-get args :noquery)))
-    (set-process-inherit-coding-system-flag
-     process (and inherit-process-coding-system
-                  (plist-get args :buffer)
-                  (not (plist-get args :coding))))
-    (dualstack-race--restore-contact process args)
+    (dualstack-race--hide-overrides process args)
     (unless (plist-get args :stop)
       (continue-process process))
     process))
 
-(defun dualstack-race--restore-contact (process args)
-  "Make the contact of PROCESS what ARGS alone would have made it."
+(defun dualstack-race--hide-overrides (process args)
+  "Make PROCESS look as if it was made with ARGS alone."
+  (when (and inherit-process-coding-system
+             (plist-get args :buffer)
+             (not (plist-get args :coding)))
+    (set-process-inherit-coding-system-flag process t))
   (let* ((contact (process-contact process t))
          (plain (append args (list :remote (plist-get contact :remote)
                                    :local (plist-get contact :local)))))

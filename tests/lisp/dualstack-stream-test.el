@@ -19,8 +19,7 @@
 
 ;;; Commentary:
 
-;; Against a real TLS server in Python, with a certificate for "localhost"
-;; that openssl makes.
+;; Against a real TLS server in Python, with a certificate for "localhost".
 
 ;;; Code:
 
@@ -29,42 +28,26 @@
 (require 'network-stream)
 (require 'nsm)
 
-(defvar dualstack-stream-test--files nil
-  "The directory with the certificates, made once.")
-
-(defun dualstack-stream-test--certificates ()
-  "Return the name of a directory with localhost.pem, localhost.key and more.
-Skip the test without openssl or GnuTLS."
-  (unless (and (executable-find "openssl") (gnutls-available-p))
-    (ert-skip "needs openssl, and an Emacs with GnuTLS"))
-  (or dualstack-stream-test--files
-      (let ((directory (make-temp-file "dualstack-tls" t)))
-        (dolist (name '("localhost" "other.test"))
-          (should (eq 0 (call-process
-                         "openssl" nil nil nil "req" "-x509" "-newkey" "rsa:2048"
-                         "-nodes" "-days" "2" "-subj" (concat "/CN=" name)
-                         "-addext" (concat "subjectAltName=DNS:" name)
-                         "-keyout" (expand-file-name (concat name ".key") directory)
-                         "-out" (expand-file-name (concat name ".pem") directory)))))
-        (setq dualstack-stream-test--files directory))))
-
 (defmacro dualstack-stream-test--with-server (binding &rest body)
   "Run BODY with a TLS server; BINDING is (PORT FAMILY NAME).
 NAME is the one in its certificate, which is trusted."
   (declare (indent 1))
-  `(let* ((directory (dualstack-stream-test--certificates))
-          (pem (expand-file-name (concat ,(nth 2 binding) ".pem") directory))
-          (gnutls-trustfiles (list pem))
+  `(let* ((directory (make-temp-file "dualstack-tls" t))
+          (authority (expand-file-name "authority.pem" directory))
+          (gnutls-trustfiles (list authority))
           (gnutls-verify-error t)
           (network-security-level 'medium)
           (nsm-settings-file (expand-file-name "nsm" directory))
           (nsm-noninteractive t))
-     (dualstack-test-with-child
-         (child dualstack-test-python (dualstack-test-support "tls_server.py")
-                ,(nth 1 binding) pem
-                (concat (file-name-sans-extension pem) ".key"))
-       (let ((,(car binding) (dualstack-test-child-port child)))
-         ,@body))))
+     (unless (gnutls-available-p)
+       (ert-skip "needs an Emacs with GnuTLS"))
+     (unwind-protect
+         (dualstack-test-with-child
+             (child dualstack-test-python (dualstack-test-support "tls_server.py")
+                    ,(nth 1 binding) ,(nth 2 binding) authority)
+           (let ((,(car binding) (dualstack-test-child-port child)))
+             ,@body))
+       (delete-directory directory t))))
 
 (dualstack-deftest dualstack-stream-tls ()
   "A TLS connection to localhost is checked against that name, on each family."

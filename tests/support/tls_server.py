@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A TLS server that greets its clients and echoes their lines.
 
-    python tls_server.py FAMILY CERTIFICATE KEY
+    python tls_server.py FAMILY NAME FILE
 
-FAMILY is ipv4 or ipv6.  It prints its port and runs until its standard input ends.
+FAMILY is ipv4 or ipv6, NAME the one in its certificate.  The authority that vouches for the
+certificate is written to FILE.  It prints its port and runs until its standard input ends.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import asyncio
 import contextlib
 import ssl
 import sys
+
+import trustme
 
 HOSTS = {"ipv4": "127.0.0.1", "ipv6": "::1"}
 
@@ -26,10 +29,12 @@ async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     writer.close()
 
 
-async def main(family: str, certificate: str, key: str) -> None:
+async def main(family: str, name: str, authority_file: str) -> None:
     """Serve until standard input ends."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(authority_file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert(name).configure_cert(context)
     server = await asyncio.start_server(serve_client, HOSTS[family], 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     # A client that refuses the certificate is no news.

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Everything is run through this file; `make` lists the targets.
+
+EMACS ?= emacs
+PYTHON ?= python3
+VENV := .venv
+VENV_PYTHON := $(abspath $(VENV))/bin/python
+LISP := $(wildcard lisp/*.el)
+COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-version)' 2>/dev/null)
+
+export EMACS
+export DUALSTACK_PYTHON := $(VENV_PYTHON)
+
+.PHONY: help demo test lint compile bench-connect matrix test-windows clean setup
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "EMACS=... and PYTHON=... choose an Emacs and a Python; ONLY=REGEXP chooses tests."
+
+demo: setup compile ## See the freeze and its cure, measured, in your own Emacs
+	@$(EMACS) -Q --batch -L lisp -l tests/demo.el -f dualstack-demo
+
+test: setup compile ## Run all tests, ERT's and pytest's
+	@$(VENV_PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
+
+lint: setup ## Check the style of the Lisp and the Python
+	@tests/lint.sh
+
+bench-connect: setup compile ## Measure connecting against its bounds
+	@$(EMACS) -Q --batch -L lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
+
+matrix: setup ## Run the ERT tests on Emacs 27.1, 28.2 and 30.1 (root, debootstrap)
+	@tests/matrix.sh
+
+test-windows: setup ## Run networking tests in a Windows Emacs, EMACS_W32=COMMAND
+	@tests/windows.sh
+
+compile: $(COMPILED)
+
+# One Emacs compiles all files, as they depend on each other; another version compiles them anew.
+$(COMPILED): $(LISP)
+	@rm -f lisp/*.elc lisp/.compiled-*
+	@$(EMACS) -Q --batch -L lisp --eval '(setq byte-compile-error-on-warn t)' \
+	  -f batch-byte-compile $(LISP)
+	@touch $@
+
+setup: $(VENV)/.installed
+	@tests/support/need-emacs.sh
+
+$(VENV)/.installed: python/pyproject.toml
+	@tests/support/make-venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+clean: ## Remove what was made, but for the downloads in .cache
+	rm -rf $(VENV) lisp/*.elc lisp/.compiled-* python/build python/src/*.egg-info \
+	  .mypy_cache .pytest_cache .ruff_cache .hypothesis

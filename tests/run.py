@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run ERT and pytest together, and end with one line of counts.
+
+    python tests/run.py [--only REGEXP]
+
+Each file of ERT tests runs in an Emacs of its own, so that one that crashes or hangs hides no
+other; both count as a failure.  The status is 0 if every test passed, and at least one ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ERT_TIMEOUT = 300  # seconds for one file
+PYTEST_TIMEOUT = 1800
+
+
+@dataclass
+class Counts:
+    """How many tests passed and failed, and which were skipped."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, other: Counts) -> None:
+        """Add OTHER to these."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self) -> str:
+        """Return the counts as a phrase."""
+        return f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"
+
+
+def ert(file: Path, only: str | None) -> Counts:
+    """Run the tests in FILE whose names match ONLY, and print what went wrong."""
+    selector = f'"{only}"' if only else "t"
+    command = [
+        os.environ.get("EMACS", "emacs"), "-Q", "--batch", "-L", "lisp", "-L", "tests/lisp",
+        "-l", str(file), "--eval", f"(ert-run-tests-batch-and-exit {selector})",
+    ]  # fmt: skip
+    try:
+        run = subprocess.run(  # noqa: S603
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=ERT_TIMEOUT,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+        output, status = run.stdout, run.returncode
+    except subprocess.TimeoutExpired as error:
+        output, status = (error.stdout or b"").decode(errors="replace"), -1
+    counts = Counts(
+        passed=len(re.findall(r"^ +passed +\d+/\d+ ", output, re.MULTILINE)),
+        failed=len(re.findall(r"^ +FAILED +\d+/\d+ ", output, re.MULTILINE)),
+        skipped=re.findall(r"^ +skipped +\d+/\d+ +(\S+)", output, re.MULTILINE | re.IGNORECASE),
+    )
+    if status != 0 and not counts.failed:
+        counts.failed = 1  # Emacs crashed or hung, or the file does not load.
+    if counts.failed:
+        print(output)
+        if status < 0:
+            print(f"{file.name}: ended by signal {-status}, or after {ERT_TIMEOUT} s")
+    return counts
+
+
+def pytest(only: str | None) -> Counts:
+    """Run the tests in tests/python whose names match ONLY, and print what went wrong."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory) / "report.xml"
+        command = [
+            sys.executable, "-m", "pytest", "-c", "python/pyproject.toml", "--rootdir", ".",
+            "--no-header", f"--junit-xml={report}", "tests/python",
+        ]  # fmt: skip
+        if only:
+            command += ["-k", only]
+        try:
+            run = subprocess.run(  # noqa: S603
+                command,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=PYTEST_TIMEOUT,
+                check=False,
+                encoding="utf-8",
+            )
+            output, status = run.stdout, run.returncode
+        except subprocess.TimeoutExpired as error:
+            output, status = (error.stdout or b"").decode(errors="replace"), -1
+        counts = read_report(report) if report.exists() else Counts()
+    no_tests = 5
+    if status not in {0, no_tests}:
+        counts.failed = max(1, counts.failed)
+        print(output)
+    return counts
+
+
+def read_report(report: Path) -> Counts:
+    """Return the counts in the file REPORT, which pytest wrote."""
+    counts = Counts()
+    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314, our own file
+        skip = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts.failed += 1
+        elif skip is not None:
+            counts.skipped.append(f"{case.get('name')}: {skip.get('message')}")
+        else:
+            counts.passed += 1
+    return counts
+
+
+def main() -> None:
+    """Run as the module's docstring says."""
+    parser = argparse.ArgumentParser(description="Run ERT and pytest together.")
+    parser.add_argument("--only", help="run only tests whose names match this regular expression")
+    parser.add_argument("--ert-only", action="store_true", help="leave pytest out")
+    options = parser.parse_args()
+    start = time.monotonic()
+    lisp, python = Counts(), Counts()
+    for file in sorted((ROOT / "tests" / "lisp").glob("*-test.el")):
+        counts = ert(file, options.only)
+        print(f"  {file.stem:<28} {counts}", flush=True)
+        lisp.add(counts)
+    if not options.ert_only:
+        python = pytest(options.only)
+        print(f"  {'pytest':<28} {python}", flush=True)
+    total = Counts()
+    total.add(lisp)
+    total.add(python)
+    for name in total.skipped:
+        print(f"  skipped: {name}")
+    print(f"ERT: {lisp}; pytest: {python}; {time.monotonic() - start:.0f} s")
+    print(f"dualstack: {total}")
+    sys.exit(1 if total.failed or not total.passed else 0)
+
+
+if __name__ == "__main__":
+    main()

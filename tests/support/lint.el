@@ -1,0 +1,87 @@
+;;; lint.el --- Run the linters for Lisp in batch  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Each function prints what it finds, and nothing if it finds nothing.
+
+;;; Code:
+
+(defconst dualstack-lint--cache
+  (expand-file-name "../../.cache/lint/usr/share/emacs/site-lisp/"
+                    (file-name-directory (or load-file-name buffer-file-name)))
+  "Where lint.sh has unpacked Debian's packages.")
+
+(defun dualstack-lint--load-path ()
+  "Make the packages in the cache loadable."
+  (dolist (directory (file-expand-wildcards
+                      (concat dualstack-lint--cache "elpa*/*") t))
+    (when (file-directory-p directory)
+      (push directory load-path))))
+
+(defun dualstack-lint-checkdoc ()
+  "Print what checkdoc says of the files on the command line."
+  (require 'checkdoc)
+  (while command-line-args-left
+    (with-current-buffer (find-file-noselect (pop command-line-args-left))
+      (let ((checkdoc-create-error-function
+             (lambda (text start _end &optional _unfixable)
+               (princ (format "%s:%d: %s\n" (file-name-nondirectory buffer-file-name)
+                              (if start (line-number-at-pos start) 0) text))
+               nil)))
+        (checkdoc-current-buffer t)))))
+
+(defun dualstack-lint-declare ()
+  "Print what `check-declare-directory' finds in lisp."
+  (require 'check-declare)
+  (let ((inhibit-message t))
+    (check-declare-directory (expand-file-name "lisp")))
+  (when (get-buffer "*Check Declarations Warnings*")
+    (princ (with-current-buffer "*Check Declarations Warnings*" (buffer-string)))))
+
+(defvar package-lint-main-file)
+(declare-function package-lint-buffer "ext:package-lint" (&optional buffer))
+
+(defun dualstack-lint-package ()
+  "Print what package-lint says of the files on the command line."
+  (dualstack-lint--load-path)
+  (require 'package-lint)
+  (setq package-lint-main-file (expand-file-name "lisp/dualstack.el"))
+  (while command-line-args-left
+    (let ((file (pop command-line-args-left)))
+      (with-current-buffer (find-file-noselect file)
+        (pcase-dolist (`(,line ,column ,type ,message) (package-lint-buffer))
+          (princ (format "%s:%d:%d: %s: %s\n" file line column type message)))))))
+
+(declare-function relint-file "ext:relint" (file))
+(declare-function relint-buffer "ext:relint" (buffer))
+
+(defun dualstack-lint-relint ()
+  "Print what relint says of the Lisp below the directories on the command line."
+  (dualstack-lint--load-path)
+  (require 'relint)
+  (while command-line-args-left
+    (dolist (file (directory-files-recursively (pop command-line-args-left) "\\.el\\'"))
+      (with-current-buffer (find-file-noselect file)
+        (dolist (found (relint-buffer (current-buffer)))
+          (princ (format "%s: %S\n" file found)))))))
+
+(provide 'lint)
+
+;;; lint.el ends here
