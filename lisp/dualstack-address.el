@@ -121,7 +121,7 @@ stands for itself.  Signal an error if HOST has no address."
                   (dualstack--lookup host))))))
 
 (defun dualstack-families ()
-  "Return the families that `dualstack-policy' allows, the preferred one first.
+  "Return the families of `dualstack-policy', the preferred one first.
 Signal an error if an option has a value that it cannot have."
   (unless (memq dualstack-preferred-family '(ipv4 ipv6))
     (error "Unknown `dualstack-preferred-family' %S: set it to `ipv4' or `ipv6'"
@@ -212,7 +212,7 @@ It is read from the file that getservbyname reads; Lisp cannot call that."
 
 (defun dualstack-encode-host (host)
   "Return HOST as the resolver takes it, in ASCII (RFC 3492)."
-  (if (string-match-p "[^[:ascii:]]" host)
+  (if (multibyte-string-p host)
       (puny-encode-domain host)
     host))
 

@@ -375,7 +375,7 @@ An alist of system types and alists of codes and texts; Lisp cannot ask
 the C library for them.")
 
 (defun dualstack-race--event-reason (event)
-  "Return why the sentinel string EVENT was sent, as strerror says it."
+  "Return why the sentinel string EVENT was sent, in the words of strerror."
   (or (and (string-match "\\`failed with code \\([0-9]+\\)" event)
            (cdr (assq (string-to-number (match-string 1 event))
                       (cdr (assq system-type dualstack-race--refusals)))))

@@ -27,7 +27,7 @@
 
 (require 'dualstack)
 
-(declare-function gnutls-available-p "gnutls.c" ())
+(declare-function gnutls-available-p "ext:gnutls.c" ())
 (declare-function gnutls-boot-parameters "gnutls" (&rest spec))
 (declare-function gnutls-negotiate "gnutls" (&rest spec))
 (declare-function network-stream-certificate "network-stream"
@@ -71,7 +71,8 @@ inner connections as this library does."
   "Return the `make-network-process' arguments of a stream.
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are those of
 `open-network-stream'."
-  (dualstack-check-host host)
+  (unless (stringp host)
+    (dualstack-check-host host))
   (list :name name :buffer buffer
         :host (dualstack-encode-host host) :service service
         :nowait (plist-get parameters :nowait)
@@ -116,7 +117,7 @@ is checked against HOST, by GnuTLS and the Network Security Manager."
           host service tls))))))
 
 (defun dualstack-stream--open-tls-nowait (name buffer host service parameters tls)
-  "Return a TLS connection whose handshake Emacs makes once it is open.
+  "Return a TLS connection that Emacs will shake hands on once it is open.
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are those of
 `open-network-stream', TLS the arguments of `gnutls-boot-parameters'."
   (require 'gnutls)

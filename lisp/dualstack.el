@@ -120,7 +120,7 @@ says why the address failed."
           dualstack--last-attempts))
 
 (defun dualstack--describe-attempts (attempts)
-  "Return a line that says what became of each of ATTEMPTS."
+  "Return a line with each of ATTEMPTS and its outcome."
   (mapconcat (lambda (attempt)
                (format "%s %s"
                        (dualstack-address-string
@@ -218,7 +218,7 @@ localhost, or Emacs's own order.  Anything else is for
            (dualstack--race args (dualstack--ordered-addresses host port))))))
 
 (defun dualstack--make-nowait (args local port)
-  "Return the process that Emacs makes for the `:nowait' client ARGS.
+  "Return Emacs's own process for the `:nowait' client ARGS.
 It cannot be raced, for the caller gets it before it is connected.  LOCAL
 says that the host is localhost; PORT is a number."
   (let ((families (and local (dualstack-families))))
@@ -296,8 +296,9 @@ have says less."
                    ('cancelled "Quit")
                    (_ (or (car (member "Connection refused" outcomes))
                           (car (last outcomes)))))))
-    `(file-error "make client process failed" ,reason ,@args
-                 :attempts ,(dualstack--describe-attempts attempts))))
+    (append (list 'file-error "make client process failed" reason)
+            args
+            (list :attempts (dualstack--describe-attempts attempts)))))
 
 ;;;; Asynchronous connections
 

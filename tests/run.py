@@ -52,7 +52,7 @@ def ert(file: Path, only: str | None) -> Counts:
         "-l", str(file), "--eval", f"(ert-run-tests-batch-and-exit {selector})",
     ]  # fmt: skip
     try:
-        run = subprocess.run(  # noqa: S603
+        run = subprocess.run(
             command,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -91,7 +91,7 @@ def pytest(only: str | None) -> Counts:
         if only:
             command += ["-k", only]
         try:
-            run = subprocess.run(  # noqa: S603
+            run = subprocess.run(
                 command,
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
@@ -114,7 +114,7 @@ def pytest(only: str | None) -> Counts:
 def read_report(report: Path) -> Counts:
     """Return the counts in the file REPORT, which pytest wrote."""
     counts = Counts()
-    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314, our own file
+    for case in ET.parse(report).getroot().iter("testcase"):
         skip = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             counts.failed += 1

@@ -79,7 +79,7 @@
   (mapc #'kill-buffer (alist-get 'buffers extra)))
 
 (defmacro dualstack-test-clean (&rest body)
-  "Run BODY with an empty memory; fail if it leaves anything behind.
+  "Run BODY with an empty memory; fail if anything is left behind.
 Processes, timers, buffers, advice and hooks count.  What is on its way out
 may take a second."
   (declare (indent 0) (debug t))
@@ -98,7 +98,7 @@ may take a second."
      (should (equal left "nil"))))
 
 (defmacro dualstack-deftest (name arguments docstring &rest body)
-  "Define the ERT test NAME, which leaves nothing behind.
+  "Define the ERT test NAME, which must leave nothing behind.
 ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
   (declare (indent 2) (doc-string 3) (debug (&define name sexp stringp def-body)))
   (let ((keys nil))
@@ -111,7 +111,7 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        (dualstack-test-clean ,@body))))
 
 (defun dualstack-test-wait (predicate &optional seconds)
-  "Wait until PREDICATE returns non-nil, and return that.
+  "Wait until PREDICATE gives non-nil, and return that.
 Signal an error after SECONDS, by default 10."
   (let ((deadline (+ (float-time) (or seconds 10)))
         value)
@@ -208,7 +208,7 @@ The line is its property `line'.  It ends when its input does, or by
   (kill-buffer (process-buffer child)))
 
 (defmacro dualstack-test-with-child (binding &rest body)
-  "Run BODY while a child runs, and then end it.
+  "Run BODY beside a child, and then end the child.
 BINDING is (VARIABLE COMMAND...)."
   (declare (indent 1) (debug ((symbolp &rest form) body)))
   `(let ((,(car binding) (dualstack-test-child ,@(cdr binding))))
@@ -221,11 +221,11 @@ BINDING is (VARIABLE COMMAND...)."
   (string-to-number (process-get child 'line)))
 
 (defun dualstack-test-support (file)
-  "Return the name of FILE in tests/support."
+  "Return the absolute name of FILE, a support file."
   (expand-file-name (concat "tests/support/" file) dualstack-test-root))
 
 (defmacro dualstack-test-with-stall (binding &rest body)
-  "Run BODY while connecting to an address stalls; see tests/support/stall.py.
+  "Run BODY while connecting to an address stalls, by support/stall.py.
 BINDING is (PORT ARGUMENT...): PORT is bound to the address's port, the rest
 are the program's arguments."
   (declare (indent 1) (debug ((symbolp &rest form) body)))
@@ -286,7 +286,7 @@ system does not allow that."
     wrapper))
 
 (defun dualstack-test-hosts-file (hosts)
-  "Return a wrapper for `dualstack-test-emacs': a machine whose /etc/hosts is HOSTS.
+  "Return a wrapper for `dualstack-test-emacs': its /etc/hosts is HOSTS.
 Skip the test where the system does not allow that."
   (let ((wrapper
          (list "unshare" "-rm" "sh" "-ec"

@@ -1,0 +1,194 @@
+;;; bench-connect.el --- Measure connecting against its bounds  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Run by `make bench-connect'.  The clients take turns, so that noise of the
+;; machine hits all of them, and the bounds are on ratios of medians.  The
+;; status is 1 if a bound is not met.
+
+;;; Code:
+
+(require 'dualstack)
+(require 'dualstack-stream)
+(require 'dualstack-test-helper
+         (expand-file-name "../lisp/dualstack-test-helper"
+                           (file-name-directory (or load-file-name buffer-file-name))))
+
+(defconst dualstack-bench--rounds 400
+  "How often each client connects.")
+
+(defvar dualstack-bench--missed nil
+  "Non-nil once a bound was not met.")
+
+(defun dualstack-bench--time (function)
+  "Return the seconds that FUNCTION takes to return a process; delete that."
+  (let* ((start (current-time))
+         (process (funcall function))
+         (time (float-time (time-subtract nil start))))
+    (set-process-sentinel process #'ignore)
+    (delete-process process)
+    time))
+
+(defun dualstack-bench--sample (clients rounds)
+  "Let each of CLIENTS, an alist of names and functions, connect ROUNDS times.
+Return an alist of names and lists of seconds, sorted."
+  (let ((samples (mapcar (lambda (client) (list (car client))) clients))
+        (gc-cons-threshold most-positive-fixnum))
+    (dotimes (_ 20)
+      (dolist (client clients)
+        (dualstack-bench--time (cdr client))))
+    (garbage-collect)
+    (dotimes (_ rounds)
+      (dolist (client clients)
+        (push (dualstack-bench--time (cdr client))
+              (cdr (assoc (car client) samples)))))
+    (dolist (sample samples samples)
+      (setcdr sample (sort (cdr sample) #'<)))))
+
+(defun dualstack-bench--quantile (sorted part)
+  "Return the element of the list SORTED that PART of it is below."
+  (nth (floor (* part (1- (length sorted)))) sorted))
+
+(defun dualstack-bench--median (name samples)
+  "Return the median of NAME in SAMPLES, in seconds."
+  (dualstack-bench--quantile (cdr (assoc name samples)) 0.5))
+
+(defun dualstack-bench--print (samples)
+  "Print the median and spread of each of SAMPLES."
+  (princ (format "%-44s %10s %10s %10s\n" "" "median" "10 %" "90 %"))
+  (pcase-dolist (`(,name . ,sorted) samples)
+    (princ (apply #'format "%-44s %7.1f us %7.1f us %7.1f us\n" name
+                  (mapcar (lambda (part) (* 1e6 (dualstack-bench--quantile sorted part)))
+                          '(0.5 0.1 0.9))))))
+
+(defun dualstack-bench--judge (what value compare bound unit)
+  "Print WHAT, its VALUE and BOUND in UNIT, and whether COMPARE holds of them."
+  (let ((met (funcall compare value bound)))
+    (unless met
+      (setq dualstack-bench--missed t))
+    (princ (format "%-6s %-50s %9.2f %s (bound: %s %s)\n" (if met "met" "MISSED")
+                   what value unit (if (eq compare #'>=) "at least" "at most") bound))))
+
+(defun dualstack-bench--require-seconds ()
+  "Return the seconds that loading the compiled library takes in a new Emacs."
+  (dualstack-test-emacs nil
+                        '(dolist (library '(dualstack-address dualstack-race dualstack))
+                           (unload-feature library t))
+                        '(let ((start (current-time)))
+                           (require 'dualstack)
+                           (float-time (time-subtract nil start)))))
+
+(defun dualstack-bench--clients (port)
+  "Return the clients of the server at PORT, which listens on both families."
+  (list (cons "Emacs, literal 127.0.0.1"
+              (lambda () (open-network-stream "bench" nil "127.0.0.1" port)))
+        (cons "dualstack, steady"
+              (lambda () (dualstack-open-network-stream "bench" nil "localhost" port)))
+        (cons "dualstack, first contact"
+              (lambda ()
+                (dualstack-forget)
+                (dualstack-open-network-stream "bench" nil "localhost" port)))))
+
+(defun dualstack-bench--steady ()
+  "Measure connecting to a server on both families, and judge it."
+  (dualstack-test-with-child (server dualstack-test-python "-m" "dualstack_epc" "hello")
+    ;; Remembered before the first steady connect.
+    (let* ((samples (dualstack-bench--sample
+                     (dualstack-bench--clients (dualstack-test-child-port server))
+                     dualstack-bench--rounds))
+           (plain (dualstack-bench--median "Emacs, literal 127.0.0.1" samples)))
+      (princ "Server on both families:\n")
+      (dualstack-bench--print samples)
+      (dualstack-bench--judge "steady state / plain literal"
+                              (/ (dualstack-bench--median "dualstack, steady" samples) plain)
+                              #'<= 1.2 "x")
+      (dualstack-bench--judge "first contact / plain literal"
+                              (/ (dualstack-bench--median "dualstack, first contact" samples)
+                                 plain)
+                              #'<= 3 "x"))))
+
+(defun dualstack-bench--ipv6-only ()
+  "Measure first contact with a server on IPv6 only, and judge it."
+  (dualstack-test-with-child (server dualstack-test-python "-m" "dualstack_epc" "hello"
+                                     "--family" "ipv6")
+    (let* ((port (dualstack-test-child-port server))
+           (client (cons "dualstack, first contact"
+                         (lambda ()
+                           (dualstack-forget)
+                           (dualstack-open-network-stream "bench" nil "localhost" port))))
+           (refused (dualstack-bench--sample (list client) 100)))
+      (princ "\nServer on IPv6 only, IPv4 refused at once:\n")
+      (dualstack-bench--print refused)
+      (dualstack-test-with-child (_stall dualstack-test-python
+                                         (dualstack-test-support "stall.py")
+                                         "--family" "ipv4" "--black-hole"
+                                         "--port" (number-to-string port))
+        (let ((stalled (dualstack-bench--sample (list client) 50)))
+          (princ "\nServer on IPv6 only, IPv4 does not answer:\n")
+          (dualstack-bench--print stalled)
+          (dualstack-bench--judge
+           "first contact, IPv6 only"
+           (* 1000 (max (dualstack-bench--median (car client) refused)
+                        (dualstack-bench--median (car client) stalled)))
+           #'<= 15 "ms"))))))
+
+(defun dualstack-bench--stall ()
+  "Measure plain \"localhost\" in the stall against ours, and judge it."
+  (dualstack-test-with-child (server dualstack-test-python "-m" "dualstack_epc" "hello"
+                                     "--family" "ipv4")
+    (let* ((port (dualstack-test-child-port server))
+           (ours (dualstack-bench--sample (last (dualstack-bench--clients port)) 100))
+           plain)
+      (dualstack-test-with-child (stall dualstack-test-python
+                                        (dualstack-test-support "stall.py")
+                                        "--port" (number-to-string port))
+        (dotimes (i 3)
+          (push (dualstack-bench--time
+                 (lambda ()
+                   (ignore-errors (open-network-stream "bench" nil "::1" port))
+                   (open-network-stream "bench" nil "127.0.0.1" port)))
+                plain)
+          (dualstack-test-wait
+           (lambda ()
+             (with-current-buffer (process-buffer stall)
+               (= (+ i 2) (count-lines (point-min) (point-max))))))))
+      (princ "\nServer on IPv4 only, IPv6 refused after a second:\n")
+      (dualstack-bench--print (append (list (cons "Emacs, \"localhost\"" (sort plain #'<)))
+                                      ours))
+      (dualstack-bench--judge "plain \"localhost\" / ours, first contact"
+                              (/ (dualstack-bench--quantile (sort plain #'<) 0.5)
+                                 (dualstack-bench--median "dualstack, first contact" ours))
+                              #'>= 5000 "x"))))
+
+(defun dualstack-bench-connect ()
+  "Measure, print and judge everything; end Emacs with status 1 on a missed bound."
+  (princ (format "Emacs %s, %d rounds\n\n" emacs-version dualstack-bench--rounds))
+  (dualstack-bench--steady)
+  (dualstack-bench--ipv6-only)
+  (dualstack-bench--stall)
+  (princ "\n")
+  (let ((times (sort (cl-loop repeat 7 collect (dualstack-bench--require-seconds)) #'<)))
+    (dualstack-bench--judge "(require 'dualstack), compiled"
+                            (* 1000 (dualstack-bench--quantile times 0.5)) #'<= 10 "ms"))
+  (kill-emacs (if dualstack-bench--missed 1 0)))
+
+(provide 'bench-connect)
+
+;;; bench-connect.el ends here

@@ -1,0 +1,220 @@
+;;; demo.el --- See the freeze and its cure  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; The experiment that the project began with, as a table: servers on IPv4
+;; only, on IPv6 only, on both and none at all; clients that Emacs has by
+;; itself, and ours.  Run by `make demo'.
+
+;;; Code:
+
+(require 'dualstack)
+(require 'dualstack-stream)
+(require 'cl-lib)
+
+(defconst dualstack-demo--root
+  (expand-file-name "../" (file-name-directory (or load-file-name buffer-file-name)))
+  "The repository's root.")
+
+(defvar dualstack-demo--children nil
+  "Processes that the demo has started.")
+
+;;;; Servers
+
+(defun dualstack-demo--child (&rest arguments)
+  "Run Python with ARGUMENTS and return the process, which has printed a line."
+  (let* ((lines 0)
+         (child (make-process
+                 :name "demo" :noquery t :connection-type 'pipe
+                 :command (cons (or (getenv "DUALSTACK_PYTHON") "python3") arguments)
+                 :stderr (get-buffer-create " *demo errors*")
+                 :filter (lambda (process string)
+                           (process-put process 'text
+                                        (concat (process-get process 'text) string))
+                           (setq lines (+ lines (length (split-string string "\n" t))))
+                           (process-put process 'lines lines)))))
+    (push child dualstack-demo--children)
+    (dualstack-demo--await-lines child 1)
+    child))
+
+(defun dualstack-demo--await-lines (child count)
+  "Wait until CHILD has printed COUNT lines."
+  (let ((deadline (+ (float-time) 20)))
+    (while (< (or (process-get child 'lines) 0) count)
+      (when (or (> (float-time) deadline) (not (process-live-p child)))
+        (error "A server of the demo did not start: %s"
+               (with-current-buffer " *demo errors*" (buffer-string))))
+      (accept-process-output child 0.05))))
+
+(defun dualstack-demo--end ()
+  "End what the demo has started."
+  (while dualstack-demo--children
+    (let ((child (pop dualstack-demo--children)))
+      (set-process-sentinel child #'ignore)
+      (delete-process child))))
+
+(defun dualstack-demo--hello (family)
+  "Return the port of a new hello server on FAMILY."
+  (string-to-number
+   (process-get (dualstack-demo--child "-m" "dualstack_epc" "hello" "--family" family)
+                'text)))
+
+(defun dualstack-demo--stall (family port)
+  "Make connecting to PORT of FAMILY stall as on Windows; return the child.
+For 0 as PORT one is drawn."
+  (dualstack-demo--child (expand-file-name "tests/support/stall.py" dualstack-demo--root)
+                         "--family" family "--port" (number-to-string port)))
+
+(defun dualstack-demo--setup (server)
+  "Start SERVER, an element of `dualstack-demo--servers'.
+Return (PORT . STALLS), the children that make refusals slow."
+  (pcase server
+    ("dual" (list (dualstack-demo--hello "dual")))
+    ("none" (let* ((four (dualstack-demo--stall "ipv4" 0))
+                   (port (string-to-number (process-get four 'text))))
+              (list port four (dualstack-demo--stall "ipv6" port))))
+    (family (let ((port (dualstack-demo--hello family)))
+              (list port (dualstack-demo--stall (if (equal family "ipv4") "ipv6" "ipv4")
+                                                port))))))
+
+(defconst dualstack-demo--servers
+  '(("ipv4" . "IPv4 only") ("ipv6" . "IPv6 only")
+    ("dual" . "both (dualstack)") ("none" . "none"))
+  "Servers of the demo and what they are called.")
+
+;;;; Clients
+
+(defun dualstack-demo--localhost-has-ipv6 ()
+  "Return non-nil if this machine's localhost is ::1 first, as on Windows."
+  (eql 9 (length (car (network-lookup-address-info "localhost")))))
+
+(defun dualstack-demo--plain-localhost (port)
+  "Connect to PORT of localhost as Emacs does, one address after the other."
+  (if (dualstack-demo--localhost-has-ipv6)
+      (open-network-stream "demo" nil "localhost" port)
+    (condition-case nil
+        (open-network-stream "demo" nil "::1" port)
+      (file-error (open-network-stream "demo" nil "127.0.0.1" port)))))
+
+(defconst dualstack-demo--clients
+  (list (cons "Emacs, \"localhost\"" #'dualstack-demo--plain-localhost)
+        (cons "Emacs, \"127.0.0.1\""
+              (lambda (port) (open-network-stream "demo" nil "127.0.0.1" port)))
+        (cons "dualstack, policy ipv4"
+              (lambda (port)
+                (let ((dualstack-policy 'ipv4))
+                  (dualstack-open-network-stream "demo" nil "localhost" port))))
+        (cons "dualstack, policy both"
+              (lambda (port)
+                (dualstack-open-network-stream "demo" nil "localhost" port))))
+  "Names of the demo's clients and the functions that connect to a port.")
+
+(defun dualstack-demo--greet (process)
+  "Send something by PROCESS and return the answer, a string."
+  (let ((answer ""))
+    (set-process-filter process (lambda (_process string)
+                                  (setq answer (concat answer string))))
+    (process-send-string process "1")
+    (let ((deadline (+ (float-time) 5)))
+      (while (and (< (length answer) 5) (< (float-time) deadline))
+        (accept-process-output process 0.05)))
+    (process-send-string process "stop")
+    answer))
+
+(defun dualstack-demo--try (connect port)
+  "Call CONNECT with PORT; return (MILLISECONDS ADDRESS ANSWER).
+ADDRESS is nil if nobody answered."
+  (dualstack-forget)
+  (garbage-collect)
+  (let* ((start (float-time))
+         (process (condition-case nil (funcall connect port) (file-error nil)))
+         (time (* 1000 (- (float-time) start))))
+    (prog1 (list time
+                 (and process
+                      (dualstack-address-string
+                       (let ((address (copy-sequence (process-contact process :remote))))
+                         (aset address (1- (length address)) 0)
+                         address)))
+                 (and process (dualstack-demo--greet process)))
+      (when process
+        (set-process-sentinel process #'ignore)
+        (delete-process process)))))
+
+;;;; The table
+
+(defconst dualstack-demo--row "%-17s %-23s %12s   %-11s %s\n"
+  "Format of a row: server, client, time, address, answer.")
+
+(defun dualstack-demo--print-row (server client result)
+  "Print a row of the table for SERVER, CLIENT and RESULT."
+  (pcase-let ((`(,time ,address ,answer) result))
+    (princ (format dualstack-demo--row server client
+                   (format (if (< time 10) "%.2f ms" "%.0f ms") time)
+                   (or address "refused") (or answer "")))))
+
+(defun dualstack-demo--run ()
+  "Print the table and return the times of the first server, by client."
+  (princ (format dualstack-demo--row "Server listens on" "Client" "Connected in"
+                 "Answered by" "Said"))
+  (princ (concat (make-string 76 ?-) "\n"))
+  (let (first)
+    (pcase-dolist (`(,server . ,name) dualstack-demo--servers)
+      (pcase-let ((`(,port . ,stalls) (dualstack-demo--setup server)))
+        (unwind-protect
+            (pcase-dolist (`(,client . ,connect) dualstack-demo--clients)
+              (let* ((before (mapcar (lambda (stall) (process-get stall 'lines)) stalls))
+                     (result (dualstack-demo--try connect port)))
+                (dualstack-demo--print-row name client result)
+                (when (equal server "ipv4")
+                  (push (car result) first))
+                (dualstack-demo--rest stalls before (car result))))
+          (dualstack-demo--end))))
+    (nreverse first)))
+
+(defun dualstack-demo--rest (stalls before time)
+  "Wait until STALLS are ready again after a connect of TIME milliseconds.
+They had printed BEFORE lines each, and print one if they were met."
+  (when (> time 500)
+    (cl-mapc (lambda (stall lines)
+               (ignore-errors
+                 (with-timeout (0.2)
+                   (dualstack-demo--await-lines stall (1+ lines)))))
+             stalls before)))
+
+(defun dualstack-demo ()
+  "Run the demo and end Emacs."
+  (princ (format "Emacs %s on %s; every refused connect takes a second, as on Windows.\n\n"
+                 emacs-version system-type))
+  (unless (eq system-type 'gnu/linux)
+    (princ "The slow refusal cannot be reproduced on this system: its own is seen.\n\n"))
+  (let ((times (unwind-protect (dualstack-demo--run)
+                 (dualstack-demo--end))))
+    (unless (dualstack-demo--localhost-has-ipv6)
+      (princ "\nThis machine's localhost has no ::1; \"localhost\" is walked as Emacs would \
+where\nit has, by the literals ::1 and then 127.0.0.1.\n"))
+    (princ (format "
+You have seen Emacs freeze for %.1f s on its way to a server that was there all the
+time, and dualstack connect to it in %.2f ms and find a server on either address family.\n"
+                   (/ (nth 0 times) 1000) (nth 3 times))))
+  (kill-emacs 0))
+
+(provide 'demo)
+
+;;; demo.el ends here
