@@ -415,11 +415,18 @@ the race ask for, and begins to read."
       (continue-process process))
     process))
 
+(defun dualstack-race-coding-given-p (args)
+  "Return non-nil if the `:coding' in ARGS counts for Emacs.
+Nil counts before version 28, and afterwards is as good as none."
+  (if (< emacs-major-version 28)
+      (plist-member args :coding)
+    (plist-get args :coding)))
+
 (defun dualstack-race--hide-overrides (process args)
   "Make PROCESS look as if it was made with ARGS alone."
   (when (and inherit-process-coding-system
              (plist-get args :buffer)
-             (not (plist-get args :coding)))
+             (not (dualstack-race-coding-given-p args)))
     (set-process-inherit-coding-system-flag process t))
   (let* ((contact (process-contact process t))
          (plain (append args (list :remote (plist-get contact :remote)

@@ -154,7 +154,7 @@ They are those that `make-network-process' would choose now; it chooses
 others for an address than for a host name."
   (let ((coding (plist-get args :coding)))
     (cond ((consp coding) coding)
-          (coding (cons coding coding))
+          ((dualstack-race-coding-given-p args) (cons coding coding))
           (t (let* ((buffer (plist-get args :buffer))
                     (old (and buffer (get-buffer buffer)))
                     (multibyte

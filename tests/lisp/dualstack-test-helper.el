@@ -47,7 +47,7 @@
 ;;;; Nothing is left behind
 
 (defconst dualstack-test--emacs-own
-  "\\`\\(?:\\*dualstack-log\\*\\|\\*Messages\\*\\| \\*\\(?:Echo Area\\|Minibuf\\|code-conver\\)\\)"
+  "\\`\\(?:\\*dualstack-log\\*\\|\\*Messages\\*\\| \\*\\(?:Echo Area\\|Minibuf\\|code-conver\\)\\|\\*\\(?:Async-\\)?[Nn]ative-compile\\)"
   "Names of buffers that Emacs, or the log, makes once and keeps.")
 
 (defun dualstack-test--state ()
@@ -263,13 +263,18 @@ The value must be readable.  Fail with the child's output if it has none."
         (error "%S gave %S: %s" command status (buffer-string)))
       (read (current-buffer)))))
 
+(defun dualstack-test--unshare (namespace)
+  "Return the option of unshare for NAMESPACE that suits this user.
+Root needs no user namespace, and in a chroot gets none."
+  (concat (if (eq 0 (user-uid)) "-" "-r") namespace))
+
 (defun dualstack-test-host (&rest settings)
   "Return a wrapper for `dualstack-test-emacs': a host of the child's own.
 It is a network namespace with only the loopback.  SETTINGS are strings
 \"FILE VALUE\", written below /proc/sys/net.  Skip the test where the
 system does not allow that."
   (let ((wrapper
-         (list "unshare" "-rn" "sh" "-ec"
+         (list "unshare" (dualstack-test--unshare "n") "sh" "-ec"
                (concat "ip link set lo up 2>/dev/null || true\n"
                        (mapconcat (lambda (setting)
                                     (string-match "\\([^ ]+\\) \\(.*\\)" setting)
@@ -289,7 +294,7 @@ system does not allow that."
   "Return a wrapper for `dualstack-test-emacs': its /etc/hosts is HOSTS.
 Skip the test where the system does not allow that."
   (let ((wrapper
-         (list "unshare" "-rm" "sh" "-ec"
+         (list "unshare" (dualstack-test--unshare "m") "sh" "-ec"
                (format "f=$(mktemp); printf %%s '%s' >$f; mount --bind $f /etc/hosts; rm $f; exec \"$@\""
                        hosts)
                "--")))

@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Run the ERT tests on other versions of Emacs, and print a table.
+#
+#   tests/matrix.sh [--emacs VERSION]... [--only REGEXP]
+#
+# Emacs 27.1, 28.2 and 30.1 are those of Debian's releases: each is installed once, by debootstrap from
+# this machine's own mirror, into MATRIX_ROOT (~/.cache/dualstack/matrix).  Needs root, debootstrap, unshare.
+# Each version compiles and tests a copy of the tree; the servers that the tests start are this
+# machine's Python, reached from inside the chroot.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=${MATRIX_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/dualstack/matrix}
+declare -A release=([27.1]=bullseye [28.2]=bookworm [30.1]=trixie)
+versions=() only=()
+while (($#)); do
+  case $1 in
+    --emacs) versions+=("$2"); shift 2 ;;
+    --only) only=(--only "$2"); shift 2 ;;
+    *) echo "usage: tests/matrix.sh [--emacs VERSION]... [--only REGEXP]" >&2; exit 2 ;;
+  esac
+done
+((${#versions[@]})) || versions=(27.1 28.2 30.1)
+for tool in debootstrap unshare; do
+  command -v $tool >/dev/null || { echo "$tool is missing; type:  apt-get install $tool" >&2; exit 1; }
+done
+((EUID == 0)) || { echo "The matrix makes chroots: run it as root" >&2; exit 1; }
+
+make_chroot() { # VERSION
+  local where=$root/emacs-$1 mirror
+  [[ -e $where/.dualstack-ready ]] && return
+  mirror=$(sed -n 's/^URIs: *\([^ ]*\/debian\/\?\)$/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\/debian\/\?\) .*/\2/p' \
+    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
+  [[ -n $mirror ]] || { echo "No Debian mirror in this machine's apt settings" >&2; return 1; }
+  echo "Installing Emacs $1 into $where (once)..." >&2
+  if [[ ! -x $where/usr/bin/apt-get ]]; then
+    rm -rf "$where"
+    mkdir -p "$where"
+    debootstrap --variant=minbase "${release[$1]}" "$where" "$mirror" >"$root/emacs-$1.log" 2>&1
+  fi
+  cp /etc/resolv.conf "$where/etc/"
+  DEBIAN_FRONTEND=noninteractive chroot "$where" sh -c 'apt-get update &&
+    apt-get install -y --no-install-recommends emacs-nox iproute2 libnss-wrapper netbase procps python3' \
+    >>"$root/emacs-$1.log" 2>&1
+  touch "$where/.dualstack-ready"
+}
+
+run_tests() { # VERSION
+  local where=$root/emacs-$1 copy
+  copy=$(mktemp -d /tmp/dualstack-matrix.XXXXXX)
+  cp -r lisp tests "$copy"
+  rm -f "$copy"/lisp/*.elc
+  mkdir -p "$where/host"
+  printf '#!/bin/sh\nexec chroot /host "%s" "$@"\n' "$PWD/.venv/bin/python" >"$copy/python"
+  chmod +x "$copy/python"
+  # The mounts are those of this command alone, and end with it.
+  unshare -m bash -euc '
+    where=$1 copy=$2; shift 2
+    mount --rbind / "$where/host"
+    mount --bind /tmp "$where/tmp"
+    mount -t proc proc "$where/proc"
+    mount --rbind /dev "$where/dev"
+    exec chroot "$where" sh -c "cd \$0 && emacs -Q --batch -L lisp \
+      -f batch-byte-compile lisp/*.el && exec env DUALSTACK_PYTHON=\$0/python EMACS=emacs \
+      LC_ALL=C.UTF-8 python3 tests/run.py --ert-only \"\$@\"" "$copy" "$@"
+  ' -- "$where" "$copy" "${only[@]}" && result=0 || result=$?
+  rm -rf "$copy"
+  return $result
+}
+
+table="" status=0
+for version in "${versions[@]}"; do
+  [[ -n ${release[$version]:-} ]] || { echo "No Emacs $version here: 27.1, 28.2 or 30.1" >&2; exit 2; }
+  make_chroot "$version"
+  echo "Emacs $version:"
+  log=$(mktemp)
+  run_tests "$version" | tee "$log" || status=1
+  table+=$(printf 'Emacs %-8s %s' "$version" "$(sed -n 's/^dualstack: //p' "$log")")$'\n'
+  rm -f "$log"
+done
+printf '\n%s' "$table"
+exit $status
