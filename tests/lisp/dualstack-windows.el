@@ -1,0 +1,157 @@
+;;; dualstack-windows.el --- Tests for a Windows Emacs  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Run by tests/windows.sh, which has servers at the ports below: one on
+;; 127.0.0.1 only, one on ::1 only, one on both, and none.
+
+;;; Code:
+
+(require 'ert)
+(require 'dualstack)
+(require 'dualstack-stream)
+
+(defconst dualstack-windows-ports '((ipv4 . 41004) (ipv6 . 41006) (dual . 41046) (none . 41000))
+  "The port of each kind of server.")
+
+(defun dualstack-windows-open (kind &rest settings)
+  "Connect to the server of KIND by `dualstack-open-network-stream'.
+SETTINGS may have `:plain', for `open-network-stream', and `:policy'.
+Return (SECONDS ADDRESS ANSWER), or for an error (SECONDS . ERROR)."
+  (let* ((port (alist-get kind dualstack-windows-ports))
+         (dualstack-policy (or (plist-get settings :policy) 'both))
+         (start (float-time))
+         (process (condition-case err
+                      (funcall (if (plist-get settings :plain)
+                                   #'open-network-stream
+                                 #'dualstack-open-network-stream)
+                               "windows" nil "localhost" port)
+                    (file-error err)))
+         (time (- (float-time) start))
+         (answer ""))
+    (if (not (processp process))
+        (cons time process)
+      (unwind-protect
+          (progn
+            (set-process-filter process (lambda (_process string)
+                                          (setq answer (concat answer string))))
+            (process-send-string process "1")
+            (with-timeout (5)
+              (while (< (length answer) 5)
+                (accept-process-output process 0.05)))
+            (list time
+                  (dualstack-address-string (process-contact process :remote))
+                  answer))
+        (set-process-sentinel process #'ignore)
+        (delete-process process)))))
+
+(defvar dualstack-windows--plain nil
+  "What a plain connect to the server on 127.0.0.1 gave.")
+
+(defun dualstack-windows-plain ()
+  "Return what a plain connect to localhost gives for the server on 127.0.0.1.
+Skip the test where that is not slow."
+  (setq dualstack-windows--plain
+        (or dualstack-windows--plain (dualstack-windows-open 'ipv4 :plain t)))
+  (when (< (car dualstack-windows--plain) 0.5)
+    (ert-skip "A refused connect is not slow here: not Windows' loopback"))
+  dualstack-windows--plain)
+
+(defmacro dualstack-windows-deftest (name docstring &rest body)
+  "Define the test NAME, which begins with nothing remembered.
+It must leave no process and no timer.  DOCSTRING and BODY are as for
+`ert-deftest'."
+  (declare (indent 1) (doc-string 2))
+  `(ert-deftest ,name ()
+     ,docstring
+     (dualstack-forget)
+     (let ((processes (process-list))
+           (timers timer-list))
+       ,@body
+       (should (equal (process-list) processes))
+       (should (equal timer-list timers)))))
+
+(dualstack-windows-deftest dualstack-windows-ipv4
+  "A server on 127.0.0.1 is reached much sooner than plain Emacs reaches it."
+  (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv4)))
+    (should (equal address "127.0.0.1:41004"))
+    (should (equal answer "hello"))
+    (let ((plain (dualstack-windows-plain)))
+      (message "127.0.0.1 only: plain %.0f ms, dualstack %.1f ms"
+               (* 1000 (car plain)) (* 1000 time))
+      (should (equal (cdr plain) '("127.0.0.1:41004" "hello")))
+      (should (> (/ (car plain) time) 10)))))
+
+(dualstack-windows-deftest dualstack-windows-remembered
+  "What is remembered is reached even sooner."
+  (dualstack-windows-open 'ipv4)
+  (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv4)))
+    (should (equal (list address answer) '("127.0.0.1:41004" "hello")))
+    (let ((plain (dualstack-windows-plain)))
+      (message "remembered: %.2f ms" (* 1000 time))
+      (should (> (/ (car plain) time) 50)))))
+
+(dualstack-windows-deftest dualstack-windows-policy
+  "The policy ipv4 reaches 127.0.0.1 alone."
+  (pcase-let ((`(,_ ,address ,answer) (dualstack-windows-open 'ipv4 :policy 'ipv4)))
+    (should (equal (list address answer) '("127.0.0.1:41004" "hello")))
+    (should (= 1 (length (dualstack-last-attempts))))))
+
+(dualstack-windows-deftest dualstack-windows-ipv6
+  "A server on ::1 is reached although Emacs reports code 14 for it."
+  (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv6)))
+    (should (equal address "[::1]:41006"))
+    (should (equal answer "hello"))
+    (let ((plain (dualstack-windows-plain)))
+      (message "::1 only: dualstack %.1f ms" (* 1000 time))
+      (should (> (/ (car plain) time) 10)))))
+
+(dualstack-windows-deftest dualstack-windows-async
+  "The asynchronous form reaches a server on ::1."
+  (let (result)
+    (dualstack-open-async "localhost" 41006
+                          :then (lambda (process) (setq result process))
+                          :else (lambda (err) (setq result err)))
+    (with-timeout (10)
+      (while (not result) (accept-process-output nil 0.02)))
+    (should (processp result))
+    (should (eq (process-status result) 'open))
+    (should (equal (process-contact result) '("localhost" 41006)))
+    (set-process-sentinel result #'ignore)
+    (delete-process result)))
+
+(dualstack-windows-deftest dualstack-windows-dual
+  "A server on both is reached."
+  (pcase-let ((`(,_ ,address ,answer) (dualstack-windows-open 'dual)))
+    (should (equal (list address answer) '("127.0.0.1:41046" "hello")))))
+
+(dualstack-windows-deftest dualstack-windows-none
+  "Without a server the error names each address and Windows' reason."
+  (let ((err (cdr (dualstack-windows-open 'none))))
+    (should (eq (car err) 'file-error))
+    (should (equal (nth 1 err) "make client process failed"))
+    (let ((attempts (plist-get (nthcdr 3 err) :attempts)))
+      (message "none: %s" attempts)
+      (should (string-match-p "127\\.0\\.0\\.1:41000 " attempts))
+      (should (string-match-p "\\[::1\\]:41000 " attempts)))))
+
+(provide 'dualstack-windows)
+
+;;; dualstack-windows.el ends here
