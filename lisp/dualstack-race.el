@@ -62,13 +62,14 @@ ARGS are the arguments of `make-network-process' that the winner shall
 look as if made with, CODING the pair of coding systems it shall have.
 PENDING holds the addresses not tried yet.  DELAY is the attempt delay
 in seconds, DEADLINE the time as of `float-time' at which the race is
-given up, or nil, DUE that at which the next attempt begins.  ON-END is called with the race when it is settled,
-but not when it is cancelled.  ATTEMPTS are the records of all attempts,
-newest first.  NAME is the process name that Emacs gave to the first.
+given up, or nil, DUE that at which the next attempt begins, AGAIN that
+at which those running are dialled again, or nil.  ON-END is called with
+the race when it is settled, but not when it is cancelled.  ATTEMPTS are
+the records of all attempts, newest first.  NAME is the process name that Emacs gave to the first.
 TIMER is the timer for the next step.  STATE is `running', `won',
 `failed', `timeout' or `cancelled'.  WINNER is the attempt that won, until
 it is adopted."
-  args coding pending delay due deadline on-end attempts name timer
+  args coding pending delay due again deadline on-end attempts name timer
   (state 'running) winner)
 
 (defvar dualstack-race-use-nowait (featurep 'make-network-process '(:nowait t))
@@ -77,6 +78,10 @@ Nil makes blocking attempts, one address after the other.")
 
 (defconst dualstack-race--look 0.1
   "Seconds between two looks at attempts whose host name Emacs looks up.")
+
+(defconst dualstack-race--redial-delay 0.05
+  "Seconds after a failure on Windows until the other attempts are renewed.
+News that come together, and are not lost, come within this time.")
 
 (defconst dualstack-race--longest-slice 0.02
   "Longest time in seconds that `dualstack-race--wait' waits at once.
@@ -182,6 +187,7 @@ Then arm the timer for the next step, or settle RACE if none is left."
   (dualstack-race--disarm race)
   (let* ((now (float-time))
          (times (delq nil (list (dualstack-race-due race)
+                                (dualstack-race-again race)
                                 (dualstack-race-deadline race)
                                 (and (dualstack-race--lookups race)
                                      (+ now dualstack-race--look))))))
@@ -205,10 +211,28 @@ Then arm the timer for the next step, or settle RACE if none is left."
           (deadline (dualstack-race-deadline race)))
       (cond ((and deadline (>= now deadline))
              (dualstack-race--settle race 'timeout))
+            ((and (dualstack-race-again race) (>= now (dualstack-race-again race)))
+             (dualstack-race--redial race))
             ((or (and due (>= now due))
                  (not (dualstack-race--in-flight race)))
              (dualstack-race--advance race))
             (t (dualstack-race--arm race))))))
+
+;; A Windows Emacs that has one connect fail looks at its sockets once more
+;; before it calls the sentinel, and drops what it sees: what became of another
+;; connect in that moment is never told (`wait_reading_process_output' looks by
+;; a `select', which in w32proc.c takes the event away).
+(defun dualstack-race--redial (race)
+  "Renew the attempts of RACE that run, as their outcome may have got lost."
+  (setf (dualstack-race-again race) nil)
+  (dolist (attempt (dualstack-race--in-flight race))
+    (when (dualstack-race-running-p race)
+      (dualstack-race--delete (dualstack-race-attempt-process attempt))
+      (dualstack-race--connect race attempt t)))
+  (when (dualstack-race-running-p race)
+    (if (dualstack-race--in-flight race)
+        (dualstack-race--arm race)
+      (dualstack-race--advance race))))
 
 (defun dualstack-race--lookups (race)
   "Return the attempts of RACE whose address Emacs may still be looking up."
@@ -293,7 +317,10 @@ ADDRESS is as in `dualstack-race-attempt'."
            (dualstack-race--delete (dualstack-race-attempt-process attempt))
            (dualstack-race--connect race attempt nil))
           (t
-           (dualstack-race--close attempt (dualstack-race--event-reason event))))
+           (dualstack-race--close attempt (dualstack-race--event-reason event))
+           (when (and (eq system-type 'windows-nt) (dualstack-race--in-flight race))
+             (setf (dualstack-race-again race)
+                   (+ (float-time) dualstack-race--redial-delay)))))
     (when (dualstack-race-running-p race)
       (dualstack-race--advance race))))
 

@@ -17,7 +17,13 @@ if [[ -n ${WINDOWS_NET:-} && -z ${DUALSTACK_INSIDE:-} ]]; then
   DUALSTACK_INSIDE=1 exec $WINDOWS_NET tests/windows.sh
 fi
 servers=()
-end() { for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done; }
+# Not the compiled files: they are another Emacs's.
+lisp=$(mktemp -d)
+cp lisp/*.el "$lisp"
+end() {
+  for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
+  rm -rf "$lisp"
+}
 trap end EXIT
 serve() { # FAMILY PORT
   local line
@@ -29,7 +35,7 @@ serve ipv4 41004
 serve ipv6 41006
 serve dual 41046
 log=$(mktemp)
-timeout 300 $EMACS_W32 -Q --batch -L lisp -L tests/lisp -l tests/lisp/dualstack-windows.el \
+timeout 300 $EMACS_W32 -Q --batch -L "$lisp" -l tests/lisp/dualstack-windows.el \
   -f ert-run-tests-batch-and-exit 2>&1 | tr -d '\r' | tee "$log" || true
 count() { grep -c "^ *$1 *[0-9]*/[0-9]* " "$log" || true; }
 failed=$(count FAILED)

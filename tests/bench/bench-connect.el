@@ -29,7 +29,7 @@
 (require 'dualstack-stream)
 (require 'dualstack-test-helper
          (expand-file-name "../lisp/dualstack-test-helper"
-                           (file-name-directory (or load-file-name buffer-file-name))))
+                           (file-name-directory (or load-file-name buffer-file-name ""))))
 
 (defconst dualstack-bench--rounds 400
   "How often each client connects.")

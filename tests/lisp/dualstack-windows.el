@@ -82,11 +82,10 @@ It must leave no process and no timer.  DOCSTRING and BODY are as for
   `(ert-deftest ,name ()
      ,docstring
      (dualstack-forget)
-     (let ((processes (process-list))
-           (timers timer-list))
-       ,@body
-       (should (equal (process-list) processes))
-       (should (equal timer-list timers)))))
+     ,@body
+     (should-not (process-list))
+     (should-not (remove 'undo-auto--boundary-timer
+                         (mapcar #'timer--function timer-list)))))
 
 (dualstack-windows-deftest dualstack-windows-ipv4
   "A server on 127.0.0.1 is reached much sooner than plain Emacs reaches it."
@@ -143,14 +142,16 @@ It must leave no process and no timer.  DOCSTRING and BODY are as for
     (should (equal (list address answer) '("127.0.0.1:41046" "hello")))))
 
 (dualstack-windows-deftest dualstack-windows-none
-  "Without a server the error names each address and Windows' reason."
-  (let ((err (cdr (dualstack-windows-open 'none))))
-    (should (eq (car err) 'file-error))
-    (should (equal (nth 1 err) "make client process failed"))
-    (let ((attempts (plist-get (nthcdr 3 err) :attempts)))
-      (message "none: %s" attempts)
-      (should (string-match-p "127\\.0\\.0\\.1:41000 " attempts))
-      (should (string-match-p "\\[::1\\]:41000 " attempts)))))
+  "Without a server the error names each address and Windows' reason.
+Emacs loses the news of one refusal in some tries, hence several."
+  (dotimes (_ 5)
+    (let ((err (cdr (dualstack-windows-open 'none))))
+      (should (eq (car err) 'file-error))
+      (should (equal (nth 1 err) "make client process failed"))
+      (let ((attempts (plist-get (nthcdr 3 err) :attempts)))
+        (message "none: %s" attempts)
+        (should (equal attempts "127.0.0.1:41000 Connection refused; \
+[::1]:41000 Connection refused"))))))
 
 (provide 'dualstack-windows)
 

@@ -53,7 +53,9 @@
   (let ((inhibit-message t))
     (check-declare-directory (expand-file-name "lisp")))
   (when (get-buffer "*Check Declarations Warnings*")
-    (princ (with-current-buffer "*Check Declarations Warnings*" (buffer-string)))))
+    (princ (string-trim (with-current-buffer "*Check Declarations Warnings*"
+                          (buffer-string))
+                        "[ \t\n\f]+"))))
 
 (defvar package-lint-main-file)
 (declare-function package-lint-buffer "ext:package-lint" (&optional buffer))
