@@ -28,7 +28,7 @@ lint: setup ## Check the style of the Lisp and the Python
 	@tests/lint.sh
 
 bench-connect: setup compile ## Measure connecting against its bounds
-	@$(EMACS) -Q --batch -L lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
+	@$(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
 
 matrix: setup ## Run the ERT tests on Emacs 27.1, 28.2 and 30.1 (root, debootstrap)
 	@tests/matrix.sh

@@ -30,7 +30,7 @@ make_chroot() { # VERSION
   local where=$root/emacs-$1 mirror
   [[ -e $where/.dualstack-ready ]] && return
   mirror=$(sed -n 's/^URIs: *\([^ ]*\/debian\/\?\)$/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\/debian\/\?\) .*/\2/p' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
+    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1 || true)
   [[ -n $mirror ]] || { echo "No Debian mirror in this machine's apt settings" >&2; return 1; }
   echo "Installing Emacs $1 into $where (once)..." >&2
   if [[ ! -x $where/usr/bin/apt-get ]]; then
@@ -56,6 +56,8 @@ run_tests() { # VERSION
   # The mounts are those of this command alone, and end with it.
   unshare -m bash -euc '
     where=$1 copy=$2; shift 2
+    # A mount point, for tests that make mounts of their own.
+    mount --bind "$where" "$where"
     mount --rbind / "$where/host"
     mount --bind /tmp "$where/tmp"
     mount -t proc proc "$where/proc"

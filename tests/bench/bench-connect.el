@@ -27,9 +27,7 @@
 
 (require 'dualstack)
 (require 'dualstack-stream)
-(require 'dualstack-test-helper
-         (expand-file-name "../lisp/dualstack-test-helper"
-                           (file-name-directory (or load-file-name buffer-file-name ""))))
+(require 'dualstack-test-helper)
 
 (defconst dualstack-bench--rounds 400
   "How often each client connects.")
@@ -136,7 +134,7 @@ Return an alist of names and lists of seconds, sorted."
            (refused (dualstack-bench--sample (list client) 100)))
       (princ "\nServer on IPv6 only, IPv4 refused at once:\n")
       (dualstack-bench--print refused)
-      (dualstack-test-with-child (_stall dualstack-test-python
+      (dualstack-test-with-child (stall dualstack-test-python
                                          (dualstack-test-support "stall.py")
                                          "--family" "ipv4" "--black-hole"
                                          "--port" (number-to-string port))

@@ -522,17 +522,18 @@ c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.
 
 (dualstack-deftest dualstack-async-other-host ()
   "A host that is to be looked up is connected to, too."
-  (dualstack-test-with-servers ((six 'ipv6))
-    (should (equal (dualstack-test-emacs
-                    (dualstack-test-hosts-file "127.0.0.1 both.test\n::1 both.test\n")
-                    `(let (process)
-                       (dualstack-open-async "both.test" ,(dualstack-test-port six)
-                                             :then (lambda (p) (setq process p))
-                                             :else #'error)
-                       (while (not process) (accept-process-output nil 0.01))
-                       (list (process-status process)
-                             (dualstack-family (process-contact process :remote)))))
-                   '(open ipv6)))))
+  (let ((host (dualstack-test-hosts-file "127.0.0.1 both.test\n::1 both.test\n")))
+    (dualstack-test-with-servers ((six 'ipv6))
+      (should (equal (dualstack-test-emacs
+                      host
+                      `(let (process)
+                         (dualstack-open-async "both.test" ,(dualstack-test-port six)
+                                               :then (lambda (p) (setq process p))
+                                               :else #'error)
+                         (while (not process) (accept-process-output nil 0.01))
+                         (list (process-status process)
+                               (dualstack-family (process-contact process :remote)))))
+                     '(open ipv6))))))
 
 (dualstack-deftest dualstack-async-unknown-host ()
   "A host without address is an error before the timeout."

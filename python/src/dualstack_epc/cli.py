@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FAMILIES = ("dual", "ipv4", "ipv6")
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -47,6 +48,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_address_options(hello)
     hello.set_defaults(run=_hello)
+    serve = commands.add_parser(
+        "serve",
+        help="serve the functions of Python modules to Emacs",
+        description="Serve hello, stop, and the public functions of the modules, over EPC.  The"
+        " first line on standard output is the port.",
+    )
+    serve.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="a module's name, or a file that ends in .py"
+    )
+    _add_address_options(serve)
+    serve.add_argument(
+        "--host", default="localhost", metavar="ADDRESS", help="another address than localhost"
+    )
+    serve.add_argument(
+        "--allow-remote", action="store_true", help="let ADDRESS be one the network can reach"
+    )
+    serve.add_argument(
+        "--auth", action="store_true", help="make a token, print it, and ask clients to prove it"
+    )
+    serve.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
+    serve.add_argument("--log-file", metavar="FILE", help="log there, not on standard error")
+    serve.add_argument("--log-level", default="info", choices=LEVELS, help="how much to log (info)")
+    serve.set_defaults(run=_serve)
     return parser
 
 
@@ -75,3 +99,10 @@ def _hello(options: argparse.Namespace) -> None:
     from dualstack_epc import hello  # noqa: PLC0415, the other commands do not pay for it
 
     hello.run(options.family, options.port)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    """Run the EPC server."""
+    from dualstack_epc import serve  # noqa: PLC0415, as above
+
+    serve.run(options)

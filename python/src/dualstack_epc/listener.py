@@ -169,6 +169,18 @@ def open_listener(family: str = "dual", port: int = 0) -> Listener:
             sock.close()
 
 
+def open_remote_listener(host: str, port: int = 0) -> Listener:
+    """Return a `Listener` at PORT of HOST alone, the literal address of one interface.
+
+    Others can reach it from the network.  Raise OSError as `open_listener` does.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return Listener([_listen(family, host, port)])
+    except OSError as error:
+        raise _explain(error, host, port) from error
+
+
 def _listen_all(
     order: list[tuple[str, socket.AddressFamily, str]], port: int
 ) -> tuple[list[socket.socket], tuple[str, ...], bool]:

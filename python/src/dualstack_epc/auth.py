@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mutual proof that both ends of a connection know the same token.
+
+Any user of the machine can connect to a loopback port, and can listen at the same port of the other
+address family.  So the client proves that it knows the token, and the server proves it first:
+
+1. client calls ``dualstack-auth`` with (CLIENT-NONCE); the server returns (SERVER-NONCE PROOF),
+   where PROOF is the HMAC-SHA256 (RFC 2104) with the token of ``server:CLIENT-NONCE:SERVER-NONCE``;
+2. the client checks it and calls ``dualstack-prove`` with the HMAC of
+   ``client:SERVER-NONCE:CLIENT-NONCE``; ``t`` opens the session.
+
+Proofs are in hexadecimal; the key is the token's characters in UTF-8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from dualstack_epc.errors import AuthenticationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AUTH, PROVE = "dualstack-auth", "dualstack-prove"
+NONCE_LIMIT = 256  # characters
+
+
+def new_token() -> str:
+    """Return a new token, 64 hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def proof(token: str, side: str, first: str, second: str) -> str:
+    """Return the proof of SIDE, "server" or "client", over two nonces."""
+    text = f"{side}:{first}:{second}"
+    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+class ServerAuth:
+    """The server's half: takes calls until one of them proves the client."""
+
+    def __init__(self, token: str) -> None:
+        """Expect a client that knows TOKEN."""
+        self._token = token
+        self._nonces: tuple[str, str] | None = None
+        self.done = False
+
+    def receive(self, name: str, args: list[Any]) -> Any:
+        """Return the reply to the call of NAME with ARGS; raise `AuthenticationError`.
+
+        After the error the connection is to be closed: there is no second try.
+        """
+        if name == AUTH and self._nonces is None:
+            return self._greet(args)
+        if name == PROVE and self._nonces is not None:
+            client, server = self._nonces
+            expected = proof(self._token, "client", server, client)
+            if not (len(args) == 1 and _equal(args[0], expected)):
+                raise AuthenticationError("the proof is wrong")
+            self.done = True
+            return True
+        raise AuthenticationError("this server asks for authentication first")
+
+    def _greet(self, args: list[Any]) -> list[str]:
+        """Return the server's nonce and proof, for the client's nonce in ARGS."""
+        nonce = args[0] if len(args) == 1 else None
+        if not isinstance(nonce, str) or not 0 < len(nonce) <= NONCE_LIMIT or ":" in nonce:
+            raise AuthenticationError("the nonce is no string of 1 to 256 characters without colon")
+        own = secrets.token_hex(16)
+        self._nonces = (nonce, own)
+        return [own, proof(self._token, "server", nonce, own)]
+
+
+def authenticate(token: str, call: Callable[[str, list[Any]], Any]) -> None:
+    """Be the client's half over CALL, which calls a method; raise `AuthenticationError`.
+
+    Nothing that is worth having is sent before the server has proved itself.
+    """
+    nonce = secrets.token_hex(16)
+    reply = call(AUTH, [nonce])
+    if not (isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], str)):  # noqa: PLR2004
+        raise AuthenticationError("the server does not know the protocol")
+    if not _equal(reply[1], proof(token, "server", nonce, reply[0])):
+        raise AuthenticationError("the server has not proved itself: it may be another program")
+    if call(PROVE, [proof(token, "client", reply[0], nonce)]) is not True:
+        raise AuthenticationError("the server refuses the token")
+
+
+def _equal(given: Any, expected: str) -> bool:
+    """Return whether GIVEN is EXPECTED, in a time that does not tell how much of it is."""
+    return isinstance(given, str) and hmac.compare_digest(
+        given.encode("utf-8", "replace"), expected.encode()
+    )

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who runs the calls: a pool of threads for the server, and a gate for each connection.
+
+The pool makes threads as they are needed and lets them go when they are not.  The gate bounds what
+one client can have running and waiting, so that it cannot take everything.  Replies pass neither:
+a call that waits for one would wait for itself.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Job = Callable[[], None]
+
+WORKERS = 1024  # threads of a server; calls that call back hold one each
+IDLE = 10.0  # seconds until a thread without work ends
+RUNNING = 64  # calls of one connection that run at once
+WAITING = 256  # calls of one connection that wait for those
+WAITING_BYTES = 64 * 1024 * 1024  # and how much they may hold
+
+
+class WorkerPool:
+    """Threads that run jobs."""
+
+    def __init__(self, limit: int = WORKERS, idle: float = IDLE) -> None:
+        """Use up to LIMIT threads, which end after IDLE seconds without work."""
+        self._limit = limit
+        self._idle_time = idle
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._queued = 0
+        self._closed = False
+
+    def submit(self, job: Job) -> None:
+        """Run JOB, which must not raise, in a thread; after `close`, do nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._queued += 1
+            if self._queued > self._idle and len(self._threads) < self._limit:
+                thread = threading.Thread(
+                    target=self._work, name="dualstack-epc worker", daemon=True
+                )
+                self._threads.add(thread)
+                try:
+                    thread.start()
+                except (
+                    RuntimeError
+                ):  # The system has no more threads; those that are there must do.
+                    self._threads.discard(thread)
+                    if not self._threads:
+                        self._queued -= 1
+                        raise
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        """Run jobs until there are none for a while."""
+        while True:
+            with self._lock:
+                self._idle += 1
+            try:
+                job = self._jobs.get(timeout=self._idle_time)
+            except queue.Empty:
+                job = None
+            with self._lock:
+                self._idle -= 1
+                if job is not None:
+                    self._queued -= 1
+                elif self._closed or self._queued <= self._idle:
+                    self._threads.discard(threading.current_thread())
+                    return
+            if job is not None:
+                job()
+                # What the job held, such as a large value, is not kept while this waits.
+                del job
+
+    @property
+    def size(self) -> int:
+        """The number of threads."""
+        return len(self._threads)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """End the threads, and wait up to TIMEOUT seconds for those that run a job."""
+        with self._lock:
+            self._closed = True
+            threads = list(self._threads)
+        for _ in threads:
+            self._jobs.put(None)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+
+class CallGate:
+    """Lets one connection's calls through to a pool, a limited number at once."""
+
+    def __init__(self, pool: WorkerPool, running: int = RUNNING, waiting: int = WAITING) -> None:
+        """Let RUNNING calls run in POOL and WAITING ones wait."""
+        self._pool = pool
+        self._running_limit = running
+        self._waiting_limit = waiting
+        self._waiting: deque[tuple[Job, int]] = deque()
+        self._running = 0
+        self._bytes = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def offer(self, job: Job, size: int) -> bool:
+        """Take JOB, which holds SIZE bytes and must not raise; return False if there is no room.
+
+        Raise RuntimeError if the system has no thread to run it.
+        """
+        with self._changed:
+            if self._running >= self._running_limit:
+                if not self._has_room(size):
+                    return False
+                self._waiting.append((job, size))
+                self._bytes += size
+                return True
+            self._running += 1
+        try:
+            self._pool.submit(lambda: self._run(job))
+        except RuntimeError:
+            with self._changed:
+                self._running -= 1
+            raise
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        """Return whether a call that holds SIZE bytes may wait."""
+        return len(self._waiting) < self._waiting_limit and (
+            not self._waiting or self._bytes + size <= WAITING_BYTES
+        )
+
+    def _run(self, job: Job) -> None:
+        """Run JOB, and then others that wait."""
+        while True:
+            job()
+            with self._changed:
+                self._changed.notify_all()
+                if not self._waiting or self._closed:
+                    self._running -= 1
+                    return
+                job, size = self._waiting.popleft()
+                self._bytes -= size
+
+    def wait_for_room(self, size: int, otherwise: Callable[[], bool]) -> None:
+        """Wait until a call that holds SIZE bytes may wait here, or OTHERWISE is true.
+
+        Whoever makes OTHERWISE true calls `wake`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or otherwise() or self._has_room(size))
+
+    def wake(self) -> None:
+        """Make `wait_for_room` look at its condition."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Drop the calls that wait: nobody is there to hear their replies."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The five messages of EPC, as payloads of frames.
+
+``(call UID METHOD ARGS)`` and ``(methods UID)`` ask; ``(return UID VALUE)``, ``(return-error UID
+MESSAGE)`` and ``(epc-error UID MESSAGE)`` answer.  A UID is whatever the caller says it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dualstack_epc.errors import OversizeError, ReadError, SendError
+from dualstack_epc.frames import LIMIT
+from dualstack_epc.lisp import Symbol
+from dualstack_epc.printer import describe, encode_value
+from dualstack_epc.reader import decode_value
+
+REQUESTS = frozenset({"call", "methods"})
+REPLIES = frozenset({"return", "return-error", "epc-error"})
+MESSAGE_LIMIT = 10_000  # characters of an error's message that are sent
+HEAD = re.compile(rb"\s*\(\s*([a-z-]{1,20})\s+([0-9]{1,300})(?=[\s)])")
+
+
+@dataclass
+class Message:
+    """A message: its NAME, its UID and the values after that."""
+
+    name: str
+    uid: Any
+    rest: list[Any]
+
+
+class MalformedError(ReadError):
+    """A payload is no message.  `name` and `uid` are what could be made out of it, or None."""
+
+    def __init__(self, reason: str, name: str | None, uid: Any) -> None:
+        """Take the REASON and what is known of the message."""
+        super().__init__(reason)
+        self.name = name
+        self.uid = uid
+
+
+def parse(payload: bytes) -> Message:
+    """Return the message in PAYLOAD; raise `MalformedError`."""
+    try:
+        value = decode_value(payload)
+    except ReadError as error:
+        raise MalformedError(str(error), *_salvage(payload)) from error
+    if not (isinstance(value, list) and value and isinstance(value[0], Symbol)):
+        raise MalformedError(f"no message: {describe(value)}", None, None)
+    name = str(value[0])
+    if len(value) == 1:
+        raise MalformedError(f"a {name} message without a UID", name, None)
+    if name not in REQUESTS and name not in REPLIES:
+        raise MalformedError(f"unknown message {describe(name)}", name, value[1])
+    return Message(name, value[1], value[2:])
+
+
+def _salvage(payload: bytes) -> tuple[str | None, int | None]:
+    """Return the name and UID of the message that PAYLOAD begins with, as far as they are there."""
+    match = HEAD.match(payload)
+    return (match[1].decode(), int(match[2])) if match else (None, None)
+
+
+def encode(name: str, uid: Any, *rest: Any) -> bytes:
+    """Return the payload of a message; raise `SendError` if a value cannot cross."""
+    payload = encode_value([Symbol(name), uid, *rest]) + b"\n"
+    if len(payload) > LIMIT:
+        raise OversizeError(f"a message of {len(payload):,} bytes; the protocol allows {LIMIT:,}")
+    return payload
+
+
+def encode_error(name: str, uid: Any, reason: str) -> bytes:
+    """Return the payload of an error reply, whatever REASON has in it."""
+    if len(reason) > MESSAGE_LIMIT:
+        reason = reason[:MESSAGE_LIMIT] + "..."
+    reason = reason.encode("utf-8", "backslashreplace").decode()
+    try:
+        return encode(name, uid, reason)
+    except SendError:
+        return encode(name, None, reason)

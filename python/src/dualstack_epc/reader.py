@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""S-expressions, as Emacs Lisp's printer writes them, to Python values.
+
+The table of what becomes what is in README.org.  Where sexpdata would change a meaning, a
+`ReadError` says what it met: text properties, unreadable objects, records.  There is no recursion, and the time
+is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from dualstack_epc.errors import ReadError
+from dualstack_epc.lisp import Brackets, Cons, HashTable, Quoted, Symbol
+from dualstack_epc.printer import DEPTH
+
+# The groups of `TOKEN`.
+STRING, INTEGER, OPEN, CLOSE, FLOAT, ATOM, ESCAPED, OPEN_VECTOR = range(1, 9)
+CLOSE_VECTOR, QUOTE, OPEN_TABLE, RADIX, NAMELESS, COMMENT, END, OTHER = range(9, 17)
+
+# The groups are in the order of their frequency; the last one takes whatever is no token.
+_END = r"""[^\s\x00-\x20\xa0"';()\[\],`\\\#]"""  # what can go on in an atom
+TOKEN = re.compile(
+    rf"""
+    [ \t\n\r\f]*                             # between tokens
+    (?: "([^"\\]*)"                          # STRING without escapes
+      | ([-+]?[0-9]{{1,4300}}(?!{_END}|\\))   # INTEGER
+      | (\()                                 # OPEN
+      | (\))                                 # CLOSE
+      | ([-+]?[0-9]+\.[0-9]+(?:e[-+]?[0-9]+)?(?!{_END}|\\))  # FLOAT
+      | ((?:(?!\?){_END}|\\.)(?:{_END}|\\.)*)  # ATOM
+      | "((?:[^"\\]|\\.)*)"                  # ESCAPED a string with escapes
+      | (\[)                                 # OPEN_VECTOR
+      | (\])                                 # CLOSE_VECTOR
+      | ('|`|,@?|\#')                        # QUOTE, in a wide sense
+      | (\#s\(hash-table(?=[ )]))            # OPEN_TABLE
+      | (\#[xXoObB][-+]?[0-9a-fA-F]+|\#[0-9]+r[-+]?[0-9a-zA-Z]+)  # RADIX
+      | (\#\#)                               # NAMELESS symbol
+      | (;[^\n]*)                            # COMMENT
+      | (\Z)                                 # END
+      | (.)                                  # OTHER
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+RARE_FLOAT = re.compile(r"[-+]?(?:[0-9]*\.[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+(?:\.[0-9]*)?e[-+]?[0-9]+)")
+SPECIAL_FLOAT = re.compile(r"([-+]?)(?:[0-9]+\.?[0-9]*|\.[0-9]+)e\+(INF|NaN)")
+RARE_INTEGER = re.compile(r"([-+]?)([0-9]+)\.?")
+ESCAPE = re.compile(r"\\(?:\n|([0-7]{1,3})|x([0-9a-fA-F]+)(?:\\ )?|(.))", re.DOTALL)
+BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
+
+SIMPLE_ESCAPES = {
+    "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r",
+    "e": "\x1b", "d": "\x7f", "s": " ", " ": "",
+}  # fmt: skip
+QUOTES = {"`": "`", ",": ",", ",@": ",@", "#'": "function"}
+OPENERS = {OPEN: "(", OPEN_VECTOR: "[", OPEN_TABLE: "#s(", QUOTE: ""}
+CLOSERS = {CLOSE: ")", CLOSE_VECTOR: "]"}
+PREFIXES = frozenset({"'", *QUOTES})
+ATOMS = 10_000  # symbols and floats remembered while one text is read
+DECIMAL = 100_000  # digits; converting more would take seconds, and hexadecimal is linear
+
+
+class _Open:
+    """A list, vector, hash table or quote that is being read."""
+
+    __slots__ = ("dot", "items", "kind")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind  # "(", "[", "#s(" or a quote
+        self.items: list[Any] = []
+        self.dot: int | None = None  # the number of items before the dot
+
+
+def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
+    """Return the value that TEXT, one S-expression, stands for; raise `ReadError`."""
+    stack: list[_Open] = []
+    level = _Open("")
+    items = level.items
+    atoms: dict[str, Any] = {}
+    position = 0
+    token = TOKEN.match
+    while True:
+        match = token(text, position)
+        if match is None:
+            raise ReadError("a string does not end")
+        position = match.end()
+        kind = match.lastindex or OTHER
+        if kind == STRING:
+            items.append(match[STRING])
+        elif kind == INTEGER:
+            items.append(int(match[INTEGER]))
+        elif kind in OPENERS:
+            stack.append(level)
+            level = _Open(OPENERS[kind] or match[kind])
+            items = level.items
+            if len(stack) > DEPTH:
+                raise ReadError(f"lists are nested deeper than {DEPTH:,}")
+            continue
+        elif kind in CLOSERS:
+            value = _closed(level, CLOSERS[kind], text, position)
+            level = stack.pop()
+            items = level.items
+            items.append(value)
+        elif kind == FLOAT:
+            items.append(float(match[FLOAT]))
+        elif kind == ATOM:
+            name = match[ATOM]
+            if name == "nil":
+                items.append([])
+            elif name == "." and level.kind == "(" and items and level.dot is None:
+                level.dot = len(items)
+                continue
+            else:
+                value = atoms.get(name)
+                if value is None:
+                    value = _atom(name)
+                    if len(atoms) < ATOMS:
+                        atoms[name] = value
+                items.append(value)
+        elif kind == ESCAPED:
+            items.append(_string(match[ESCAPED]))
+        elif kind == COMMENT:
+            continue
+        elif kind == RADIX:
+            items.append(_radix(match[RADIX]))
+        elif kind == NAMELESS:
+            items.append(Symbol(""))
+        elif kind == END:
+            break
+        else:
+            _refuse(text, match.start(OTHER))
+        while level.kind in PREFIXES:
+            value = _quoted(level.kind, items[0])
+            level = stack.pop()
+            items = level.items
+            items.append(value)
+    if stack:
+        raise ReadError(f"Not enough closing brackets. {len(stack)} lists do not end")
+    if len(items) != 1:
+        raise ReadError(f"{len(items)} values where one is expected")
+    return items[0]
+
+
+def decode_value(payload: bytes) -> Any:
+    """Return the value of PAYLOAD, an S-expression in UTF-8; raise `ReadError`."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise ReadError(
+            f"byte {error.start} (0x{payload[error.start]:02x}) is no UTF-8;"
+            " bytes cross in a unibyte string, with escapes"
+        ) from None
+    return read(text)
+
+
+def _atom(name: str) -> Any:
+    """Return the number or symbol NAME."""
+    if name == "t":
+        return True
+    first = name[0]
+    if first in "0123456789.+-" and name[-1] in "0123456789.FN":
+        if match := RARE_INTEGER.fullmatch(name):
+            return _decimal(*match.groups())
+        if RARE_FLOAT.fullmatch(name):
+            return float(name)
+        if match := SPECIAL_FLOAT.fullmatch(name):
+            return float(match.group(1) + match.group(2))
+    elif name.endswith("NaN") and (match := SPECIAL_FLOAT.fullmatch(name)):
+        return float(match.group(1) + match.group(2))
+    if name == ".":
+        raise ReadError("a dot where no pair can be")
+    return Symbol(BACKSLASH.sub(r"\1", name) if "\\" in name else name)
+
+
+def _decimal(sign: str, digits: str) -> int:
+    """Return the integer of SIGN and DIGITS, of any number."""
+    if len(digits) > DECIMAL:
+        raise ReadError(
+            f"an integer of {len(digits):,} decimal digits; over {DECIMAL:,} use hexadecimal"
+        )
+    value = _join_digits(digits)
+    return -value if sign == "-" else value
+
+
+def _join_digits(digits: str) -> int:
+    """Return the integer of DIGITS, by halves, as Python converts 4,300 digits at most."""
+    if len(digits) <= 4300:  # noqa: PLR2004
+        return int(digits)
+    low = len(digits) // 2
+    return _join_digits(digits[:-low]) * int(10**low) + _join_digits(digits[-low:])
+
+
+def _radix(token: str) -> int:
+    """Return the integer that TOKEN, such as ``#x1F`` or ``#36rZ``, stands for."""
+    letter = token[1].lower()
+    if letter in "xob":
+        return int(token[2:], {"x": 16, "o": 8, "b": 2}[letter])
+    base, digits = token[1:].split("r", 1)
+    try:
+        return int(digits, int(base))
+    except ValueError:
+        raise ReadError(f"{token[:40]} is no integer") from None
+
+
+def _string(body: str) -> str | bytes:
+    """Return the string with the escapes in BODY resolved.
+
+    It is bytes if an escape stands for a byte over 127, as in a unibyte string of Emacs.
+    """
+    # The escapes that Emacs and sexpdata write are resolved at the speed of C.
+    parts = body.split("\\\\")
+    for index, part in enumerate(parts):
+        if "\\" in part:
+            plain = part.replace('\\"', '"').replace("\\n", "\n").replace("\\t", "\t")
+            if "\\" in plain:
+                return _rarely_escaped(body)
+            parts[index] = plain
+    return "\\".join(parts)
+
+
+def _rarely_escaped(body: str) -> str | bytes:
+    """Return what `_string` returns, where BODY has escapes of any kind."""
+    raw = False
+
+    def resolve(match: re.Match[str]) -> str:
+        nonlocal raw
+        octal, hexadecimal, simple = match.groups()
+        if octal or hexadecimal:
+            code = int(octal, 8) if octal else int(hexadecimal, 16)
+            if (octal and code > 0x7F) or (hexadecimal and 0x80 <= code <= 0xFF):  # noqa: PLR2004
+                raw = True
+            if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004
+                raise ReadError(f"{match.group()} is no character of Unicode")
+            return chr(code)
+        if simple is None:
+            return ""
+        if simple in "uUNCMSHA^":
+            raise ReadError(f"the escape \\{simple} in a string is not understood")
+        return SIMPLE_ESCAPES.get(simple, simple)
+
+    text = ESCAPE.sub(resolve, body)
+    if not raw:
+        return text
+    if not body.isascii() or max(text) > "\xff":
+        raise ReadError("a string with both characters and raw bytes cannot cross")
+    return text.encode("latin-1")
+
+
+def _closed(level: _Open, bracket: str, text: str, position: int) -> Any:
+    """Return the value of LEVEL, which BRACKET closes before POSITION in TEXT."""
+    kind, items = level.kind, level.items
+    if bracket == ")" and kind == "(":
+        return items if level.dot is None else _dotted(items, level.dot)
+    if bracket == "]" and kind == "[":
+        return Brackets(items)
+    if bracket == ")" and kind == "#s(":
+        return _hash_table(items)
+    raise ReadError(f"{bracket!r} closes nothing, at {text[max(0, position - 40) : position]!r}")
+
+
+def _dotted(items: list[Any], dot: int) -> Any:
+    """Return the list of ITEMS, whose last one is the tail, after DOT items."""
+    if len(items) != dot + 1:
+        raise ReadError("more or less than one value after a dot")
+    value = items.pop()
+    if isinstance(value, list):
+        return items + value
+    for item in reversed(items):
+        value = Cons(item, value)
+    return value
+
+
+def _hash_table(items: list[Any]) -> HashTable:
+    """Return the hash table with the properties ITEMS."""
+    settings = {str(key): value for key, value in zip(items[::2], items[1::2], strict=False)}
+    data = settings.get("data") or []
+    if not isinstance(data, list) or len(data) % 2:
+        raise ReadError("a hash table's data are no pairs")
+    try:
+        return HashTable(
+            zip(data[::2], data[1::2], strict=True), test=str(settings.get("test", "eql"))
+        )
+    except TypeError as error:
+        raise ReadError(f"a hash table with a list as a key cannot cross: {error}") from None
+
+
+def _quoted(kind: str, item: Any) -> Any:
+    """Return ITEM behind a quote of KIND."""
+    return Quoted(item) if kind == "'" else [Symbol(QUOTES[kind]), item]
+
+
+def _refuse(text: str, start: int) -> NoReturn:
+    """Raise the error for what is at START in TEXT, which has no meaning outside Emacs."""
+    excerpt = text[start : start + 60]
+    if excerpt.startswith("#("):
+        raise ReadError(
+            f"a string with text properties cannot cross: {excerpt};"
+            " substring-no-properties drops them"
+        )
+    if excerpt.startswith("#<"):
+        raise ReadError(f"an object that cannot be read: {excerpt}")
+    if excerpt.startswith("#s("):
+        raise ReadError(f"a record cannot cross: {excerpt}")
+    if excerpt.startswith("#"):
+        raise ReadError(f"the syntax {excerpt} cannot cross")
+    if excerpt.startswith('"'):
+        raise ReadError("a string does not end")
+    raise ReadError(f"unexpected {excerpt!r}")

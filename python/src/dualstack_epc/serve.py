@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The EPC server as a command: the child process that Emacs starts.
+
+Standard output carries the port line, the announcement after it, and nothing else: whatever
+modules print goes to the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from dualstack_epc.listener import open_listener, open_remote_listener
+
+if TYPE_CHECKING:
+    import argparse
+    from types import ModuleType
+    from typing import NoReturn, TextIO
+
+    from dualstack_epc.listener import Listener
+    from dualstack_epc.server import DualStackEPCServer
+
+GRACE = 1.5  # seconds in which everything that still runs must end
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the server until a signal, or the end of standard input, ends it."""
+    stream = _take_stdout(options.log_file)
+    listener = _listen(options)
+    try:
+        modules = _load(options.modules)
+        token = None
+        if options.auth:
+            from dualstack_epc.auth import new_token  # noqa: PLC0415
+
+            token = new_token()
+        _announce(stream, listener, token)
+        # Clients can connect from here on, and wait while the rest is loaded.
+        server = _server(options, listener, token, modules)
+        if options.exit_on_eof:
+            threading.Thread(target=_exit_on_eof, args=(server,), daemon=True).start()
+        _serve(server)
+    finally:
+        listener.close()
+        threading.Thread(target=_exit_late, daemon=True).start()
+
+
+def _take_stdout(log_file: str | None) -> TextIO:
+    """Return standard output; from now on what is printed goes to LOG_FILE or standard error."""
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    if log_file:
+        descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(
+        1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+    )
+    return stream
+
+
+def _listen(options: argparse.Namespace) -> Listener:
+    """Return the listener that OPTIONS ask for."""
+    if options.host in {"localhost", "127.0.0.1", "::1"}:
+        family = {"127.0.0.1": "ipv4", "::1": "ipv6"}.get(options.host, options.family)
+        return open_listener(family, options.port)
+    if options.host in {"", "0.0.0.0", "::", "*"}:  # noqa: S104, it is refused
+        raise SystemExit("dualstack-epc: a wildcard address is never listened at: name one address")
+    if not (options.allow_remote and options.auth):
+        raise SystemExit(
+            f"dualstack-epc: {options.host} can be reached from the network:"
+            " that needs --allow-remote and --auth"
+        )
+    return open_remote_listener(options.host, options.port)
+
+
+def _load(names: list[str]) -> list[ModuleType]:
+    """Return the modules called NAMES, or end with a line that says why not."""
+    if not names:
+        return []
+    from dualstack_epc import modules  # noqa: PLC0415
+
+    try:
+        return [modules.load(name) for name in names]
+    except modules.UnknownModuleError as error:
+        raise SystemExit(f"dualstack-epc: {error}") from None
+
+
+def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:
+    """Write the port of LISTENER to STREAM, and with TOKEN the announcement."""
+    lines = f"{listener.port}\n"
+    if token:
+        addresses = " ".join(f'("{host}" . {port})' for host, port in listener.addresses)
+        lines += f'(dualstack-epc 1 :token "{token}" :addresses ({addresses}))\n'
+    stream.write(lines)
+    stream.flush()
+
+
+def _server(
+    options: argparse.Namespace, listener: Listener, token: str | None, modules: list[ModuleType]
+) -> DualStackEPCServer:
+    """Return the server at LISTENER with the functions of MODULES."""
+    from dualstack_epc.modules import method_names, public_functions  # noqa: PLC0415
+    from dualstack_epc.peer import CloseAfter  # noqa: PLC0415
+    from dualstack_epc.server import DualStackEPCServer  # noqa: PLC0415
+
+    _log_to_stderr(options.log_level)
+    server = DualStackEPCServer(listener=listener, token=token)
+
+    def hello() -> str:
+        """Return "hello"."""
+        return "hello"
+
+    def stop() -> CloseAfter:
+        """Close this connection after the reply, t."""
+        return CloseAfter(True)
+
+    for function in [hello, stop, *(f for module in modules for f in public_functions(module))]:
+        for name in method_names(function):
+            server.register_function(function, name)
+    note = f"serving at {listener.describe()}"
+    for family in listener.missing:
+        note += f"; this machine has no {family} loopback"
+    logging.getLogger("dualstack_epc").info(note)
+    return server
+
+
+def _log_to_stderr(level: str) -> None:
+    """Send the logs to standard error, from LEVEL on, once each."""
+    epc_logger = logging.getLogger("epc")
+    for handler in list(epc_logger.handlers):
+        epc_logger.removeHandler(handler)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if epc_logger.getEffectiveLevel() < logging.INFO:
+        epc_logger.setLevel(logging.INFO)  # Its debugging output holds every payload.
+
+
+def _serve(server: DualStackEPCServer) -> None:
+    """Serve until SystemExit, which signals raise, and close in order."""
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+def _exit_on_eof(server: DualStackEPCServer) -> None:
+    """End SERVER when standard input does: then this process's parent is gone."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    threading.Thread(target=_exit_late, daemon=True).start()
+    server.shutdown()
+
+
+def _exit_late() -> NoReturn:
+    """End the process after a grace, whatever still runs."""
+    import time  # noqa: PLC0415
+
+    time.sleep(GRACE)
+    os._exit(0)
