@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dualstack_epc.client import Client
+from dualstack_epc.client import connect as connect_client
+
+from epc_server import Raw, port, serving
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dualstack_epc.server import DualStackEPCServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
@@ -133,3 +140,21 @@ def refused(family: str, port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+@pytest.fixture
+def server() -> Iterator[DualStackEPCServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def raw(server: DualStackEPCServer) -> Iterator[Raw]:
+    with Raw(server) as raw:
+        yield raw
+
+
+@pytest.fixture
+def client(server: DualStackEPCServer) -> Iterator[Client]:
+    with connect_client(port=port(server)) as client:
+        yield client

@@ -26,6 +26,8 @@ def load(name: str) -> ModuleType:
         if "" not in sys.path:
             sys.path.insert(0, "")
         return importlib.import_module(name)
+    except UnknownModuleError:
+        raise
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise UnknownModuleError(f"there is no module {name}") from error

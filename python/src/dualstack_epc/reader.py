@@ -2,8 +2,8 @@
 """S-expressions, as Emacs Lisp's printer writes them, to Python values.
 
 The table of what becomes what is in README.org.  Where sexpdata would change a meaning, a
-`ReadError` says what it met: text properties, unreadable objects, records.  There is no recursion, and the time
-is linear in the text.
+`ReadError` says what it met: text properties, unreadable objects, records.  There is no recursion,
+and the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ TOKEN = re.compile(
       | (\()                                 # OPEN
       | (\))                                 # CLOSE
       | ([-+]?[0-9]+\.[0-9]+(?:e[-+]?[0-9]+)?(?!{_END}|\\))  # FLOAT
-      | ((?:(?!\?){_END}|\\.)(?:{_END}|\\.)*)  # ATOM
-      | "((?:[^"\\]|\\.)*)"                  # ESCAPED a string with escapes
+      | ((?!\?)(?:{_END}|\\.){_END}*(?:\\.{_END}*)*)  # ATOM
+      | (")                                 # ESCAPED: a string with escapes begins
       | (\[)                                 # OPEN_VECTOR
       | (\])                                 # CLOSE_VECTOR
       | ('|`|,@?|\#')                        # QUOTE, in a wide sense
@@ -53,10 +53,12 @@ SIMPLE_ESCAPES = {
     "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r",
     "e": "\x1b", "d": "\x7f", "s": " ", " ": "",
 }  # fmt: skip
+RADIXES = {"x": 16, "o": 8, "b": 2}
 QUOTES = {"`": "`", ",": ",", ",@": ",@", "#'": "function"}
 OPENERS = {OPEN: "(", OPEN_VECTOR: "[", OPEN_TABLE: "#s(", QUOTE: ""}
 CLOSERS = {CLOSE: ")", CLOSE_VECTOR: "]"}
 PREFIXES = frozenset({"'", *QUOTES})
+STAND_IN = "\udfff"  # for a backslash; no valid UTF-8 has it
 ATOMS = 10_000  # symbols and floats remembered while one text is read
 DECIMAL = 100_000  # digits; converting more would take seconds, and hexadecimal is linear
 
@@ -82,10 +84,10 @@ def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what ma
     token = TOKEN.match
     while True:
         match = token(text, position)
-        if match is None:
-            raise ReadError("a string does not end")
+        if match is None:  # It always matches; this is for the type checker.
+            break
         position = match.end()
-        kind = match.lastindex or OTHER
+        kind = match.lastindex
         if kind == STRING:
             items.append(match[STRING])
         elif kind == INTEGER:
@@ -119,7 +121,9 @@ def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what ma
                         atoms[name] = value
                 items.append(value)
         elif kind == ESCAPED:
-            items.append(_string(match[ESCAPED]))
+            end = _string_end(text, position)
+            items.append(_string(text[position:end]))
+            position = end + 1
         elif kind == COMMENT:
             continue
         elif kind == RADIX:
@@ -194,13 +198,28 @@ def _join_digits(digits: str) -> int:
 def _radix(token: str) -> int:
     """Return the integer that TOKEN, such as ``#x1F`` or ``#36rZ``, stands for."""
     letter = token[1].lower()
-    if letter in "xob":
-        return int(token[2:], {"x": 16, "o": 8, "b": 2}[letter])
-    base, digits = token[1:].split("r", 1)
     try:
+        if letter in RADIXES:
+            return int(token[2:], RADIXES[letter])
+        base, digits = token[1:].split("r", 1)
         return int(digits, int(base))
     except ValueError:
         raise ReadError(f"{token[:40]} is no integer") from None
+
+
+def _string_end(text: str, start: int) -> int:
+    """Return where the string ends that begins at START in TEXT; raise `ReadError`."""
+    end = start
+    while True:
+        end = text.find('"', end)
+        if end < 0:
+            raise ReadError("a string does not end")
+        backslash = end
+        while backslash > start and text[backslash - 1] == "\\":
+            backslash -= 1
+        if (end - backslash) % 2 == 0:
+            return end
+        end += 1
 
 
 def _string(body: str) -> str | bytes:
@@ -209,14 +228,12 @@ def _string(body: str) -> str | bytes:
     It is bytes if an escape stands for a byte over 127, as in a unibyte string of Emacs.
     """
     # The escapes that Emacs and sexpdata write are resolved at the speed of C.
-    parts = body.split("\\\\")
-    for index, part in enumerate(parts):
-        if "\\" in part:
-            plain = part.replace('\\"', '"').replace("\\n", "\n").replace("\\t", "\t")
-            if "\\" in plain:
-                return _rarely_escaped(body)
-            parts[index] = plain
-    return "\\".join(parts)
+    if STAND_IN not in body:
+        text = body.replace("\\\\", STAND_IN).replace('\\"', '"')
+        text = text.replace("\\n", "\n").replace("\\t", "\t")
+        if "\\" not in text:
+            return text.replace(STAND_IN, "\\")
+    return _rarely_escaped(body)
 
 
 def _rarely_escaped(body: str) -> str | bytes:
@@ -253,7 +270,9 @@ def _closed(level: _Open, bracket: str, text: str, position: int) -> Any:
     if bracket == ")" and kind == "(":
         return items if level.dot is None else _dotted(items, level.dot)
     if bracket == "]" and kind == "[":
-        return Brackets(items)
+        # Its constructor, which takes other things too, needs ten times as long.
+        vector: Brackets = tuple.__new__(Brackets, (items,))
+        return vector
     if bracket == ")" and kind == "#s(":
         return _hash_table(items)
     raise ReadError(f"{bracket!r} closes nothing, at {text[max(0, position - 40) : position]!r}")
@@ -304,6 +323,4 @@ def _refuse(text: str, start: int) -> NoReturn:
         raise ReadError(f"a record cannot cross: {excerpt}")
     if excerpt.startswith("#"):
         raise ReadError(f"the syntax {excerpt} cannot cross")
-    if excerpt.startswith('"'):
-        raise ReadError("a string does not end")
     raise ReadError(f"unexpected {excerpt!r}")

@@ -8,11 +8,12 @@ modules print goes to the log.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.listener import open_listener, open_remote_listener
 
@@ -58,10 +59,26 @@ def _take_stdout(log_file: str | None) -> TextIO:
         os.dup2(descriptor, 2)
         os.close(descriptor)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(
-        1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
-    )
+    for name in ("stdout", "stderr"):
+        log = io.TextIOWrapper(  # type: ignore[type-var]
+            _Log(), "utf-8", errors="backslashreplace", write_through=True
+        )
+        setattr(sys, name, log)
     return stream
+
+
+class _Log(io.RawIOBase):
+    """The log as a file.  That its disk is full ends nothing: the line is lost."""
+
+    def writable(self) -> bool:
+        """Return true."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write DATA, if that is possible."""
+        with contextlib.suppress(OSError):
+            os.write(2, data)
+        return len(data)
 
 
 def _listen(options: argparse.Namespace) -> Listener:

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure the EPC server against python-epc's, both in one run; `make bench-epc`.
+
+The client is the same for both: frames over a socket, read until they are whole.  The status is 1
+if a bound is not met.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sexpdata
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+
+from conftest import HOSTS, connect, started
+
+from dualstack_epc.frames import FrameDecoder, encode_frame
+from dualstack_epc.printer import to_sexp
+from dualstack_epc.reader import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SERVER = """
+import resource, sys
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+{imports}
+server = Server(("localhost", 0))
+rows = [[i, "row %d" % i, ["ok", "c%d" % i], i * 1.5] for i in range(24000)]
+server.register_function(lambda *args: args, "echo")
+server.register_function(lambda: rows, "rows")
+server.print_port()
+server.serve_forever()
+"""
+OURS = "from dualstack_epc.server import DualStackEPCServer as Server"
+THEIRS = "from epc.server import ThreadingEPCServer as Server"
+
+missed: list[str] = []
+
+
+class Client:
+    """Sends a frame and waits for the next one."""
+
+    def __init__(self, port: int, family: str = "ipv4") -> None:
+        self.sock = connect(family, port)
+        self._decoder = FrameDecoder()
+
+    def call(self, payload: bytes) -> bytes:
+        """Return the payload of the reply to PAYLOAD."""
+        self.sock.sendall(encode_frame(payload))
+        reply = self._decoder.next()
+        while reply is None:
+            reply = self._decoder.next(self.sock.recv(1 << 20))
+        return reply
+
+
+def judge(name: str, value: float, bound: str, unit: str = "x") -> None:
+    """Print whether VALUE keeps BOUND, such as ">= 3"."""
+    relation, limit = bound.split()
+    met = value >= float(limit) if relation == ">=" else value <= float(limit)
+    print(f"  {name:<46} {value:10.2f} {unit:<3} ({bound})  {'met' if met else 'MISSED'}")
+    if not met:
+        missed.append(name)
+
+
+def seconds(function: Callable[[], Any], rounds: int) -> float:
+    """Return the median time of FUNCTION over ROUNDS, in seconds."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def throughput(port: int, clients: int = 8, calls: int = 500) -> float:
+    """Return how many calls a second CLIENTS get answered together."""
+
+    def work() -> None:
+        client = Client(port)
+        for _ in range(calls):
+            client.call(b"(call 1 echo (1))")
+        client.sock.close()
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return clients * calls / (time.perf_counter() - start)
+
+
+def many_connections(port: int, count: int) -> float:
+    """Return how many of COUNT connections on each family are answered while all are open."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    clients = [Client(port, family) for family in HOSTS for _ in range(count)]
+    answered = sum(client.call(b"(call 1 echo (1))").startswith(b"(return 1") for client in clients)
+    for client in clients:
+        client.sock.close()
+    return answered / 2
+
+
+def start_time(*command: str) -> float:
+    """Return the time until COMMAND has printed a line, or has ended, in seconds."""
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        elapsed = time.perf_counter() - start
+        child.kill()
+    return elapsed
+
+
+def compare_servers() -> None:
+    """Compare round trips, throughput and large replies."""
+    ours_code, theirs_code = (SERVER.format(imports=imports) for imports in (OURS, THEIRS))
+    with started(sys.executable, "-c", ours_code) as ours, started(sys.executable, "-c", theirs_code) as theirs:
+        small: dict[str, list[float]] = {"ours": [], "theirs": []}
+        rate: dict[str, list[float]] = {"ours": [], "theirs": []}
+        large: dict[str, list[float]] = {"ours": [], "theirs": []}
+        for _ in range(5):
+            for name, child in [("ours", ours), ("theirs", theirs)]:
+                client = Client(child.port)
+                client.call(b"(call 1 echo (1))")
+                small[name].append(seconds(lambda c=client: c.call(b'(call 1 echo ("small" 1))'), 500))
+                large[name].append(seconds(lambda c=client: c.call(b"(call 1 rows ())"), 3))
+                size = len(client.call(b"(call 1 rows ())"))
+                client.sock.close()
+                rate[name].append(throughput(child.port))
+        median = {key: {n: statistics.median(v) for n, v in d.items()} for key, d in [("small", small), ("rate", rate), ("large", large)]}
+        print(f"small echo: python-epc {median['small']['theirs'] * 1e6:.0f} us, ours {median['small']['ours'] * 1e6:.0f} us")
+        print(f"8 clients: python-epc {median['rate']['theirs']:.0f} calls/s, ours {median['rate']['ours']:.0f} calls/s")
+        print(f"reply of {size / 1e6:.1f} MB: python-epc {median['large']['theirs'] * 1e3:.0f} ms, ours {median['large']['ours'] * 1e3:.0f} ms")
+        judge("small echo round trip, python-epc / ours", median["small"]["theirs"] / median["small"]["ours"], ">= 1.5")
+        judge("throughput of 8 clients, ours / python-epc", median["rate"]["ours"] / median["rate"]["theirs"], ">= 1.5")
+        judge("1 MB structured reply, python-epc / ours", median["large"]["theirs"] / median["large"]["ours"], ">= 3")
+        judge("connections open at once on each family", many_connections(ours.port, 1000), ">= 1000", "")
+
+
+def compare_codecs() -> None:
+    """Compare the encoder and the decoder with sexpdata's."""
+    rows = [[i, f"row {i}", ["ok", f"c{i}"], i * 1.5] for i in range(5000)]
+    text = sexpdata.dumps(rows)
+    judge("encoder, sexpdata / ours", seconds(lambda: sexpdata.dumps(rows), 5) / seconds(lambda: to_sexp(rows), 5), ">= 5")
+    judge("decoder, sexpdata / ours", seconds(lambda: sexpdata.loads(text), 5) / seconds(lambda: read(text), 5), ">= 1")
+
+
+def compare_start() -> None:
+    """Compare the time to the port line with that of a bare Python."""
+    times: dict[str, list[float]] = {"bare": [], "ours": []}
+    for _ in range(15):
+        times["bare"].append(start_time(sys.executable, "-c", "pass"))
+        times["ours"].append(start_time(sys.executable, "-m", "dualstack_epc", "serve"))
+    bare, ours = statistics.median(times["bare"]), statistics.median(times["ours"])
+    print(f"start: bare Python {bare * 1e3:.1f} ms, to the port line {ours * 1e3:.1f} ms")
+    judge("start to port line / bare Python", ours / bare, "<= 2.5")
+
+
+if __name__ == "__main__":
+    compare_servers()
+    compare_codecs()
+    compare_start()
+    sys.exit(bool(missed))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mutual proof, without a socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dualstack_epc.auth import AUTH, PROVE, ServerAuth, authenticate, new_token, proof
+from dualstack_epc.errors import AuthenticationError
+
+
+def test_both_prove_themselves() -> None:
+    token = new_token()
+    server = ServerAuth(token)
+    authenticate(token, server.receive)
+    assert server.done
+
+
+def test_tokens_are_long_and_differ() -> None:
+    assert len({new_token() for _ in range(100)}) == 100
+    assert len(new_token()) == 64
+
+
+def test_the_proof_is_the_documented_one() -> None:
+    # printf server:c:s | openssl dgst -sha256 -hmac k
+    assert proof("k", "server", "c", "s") == (
+        "957421e7c98521de269cfd4027730add5c7dd17391c60d995fbe95b107d4cdc3"
+    )
+
+
+def test_a_client_with_another_token_is_refused() -> None:
+    server = ServerAuth(new_token())
+    other = new_token()
+    own, _ = server.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError, match="the proof is wrong"):
+        server.receive(PROVE, [proof(other, "client", own, "nonce")])
+    assert not server.done
+
+
+@pytest.mark.parametrize("count", [0, 1, 63])
+def test_a_proof_must_be_whole(count: int) -> None:
+    token = new_token()
+    server = ServerAuth(token)
+    own, _ = server.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError):
+        server.receive(PROVE, [proof(token, "client", own, "nonce")[:count]])
+
+
+@pytest.mark.parametrize("arguments", [[], [None], [[]], [True], ["x", "y"], ["\ud800"]])
+def test_a_proof_must_be_a_string(arguments: list[Any]) -> None:
+    server = ServerAuth(new_token())
+    server.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError):
+        server.receive(PROVE, arguments)
+
+
+def test_a_server_that_does_not_know_the_token_learns_nothing() -> None:
+    calls: list[str] = []
+    impostor = ServerAuth(new_token())
+
+    def call(name: str, args: list[Any]) -> Any:
+        calls.append(name)
+        return impostor.receive(name, args)
+
+    with pytest.raises(AuthenticationError, match="another program"):
+        authenticate(new_token(), call)
+    assert calls == [AUTH]
+
+
+def test_the_servers_own_proof_is_no_proof_of_a_client() -> None:
+    token = new_token()
+    server = ServerAuth(token)
+    _, servers_proof = server.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError):
+        server.receive(PROVE, [servers_proof])
+
+
+def test_a_nonce_reflected_to_another_connection_is_of_no_use() -> None:
+    # An impostor passes the client's nonce on to the server to have it proved: that works, but the
+    # proof of the client that it then gets is bound to that connection's nonces, and its own calls
+    # are what it cannot make up.
+    token = new_token()
+    server = ServerAuth(token)
+    own, _ = server.receive(AUTH, ["nonce"])
+    second = ServerAuth(token)
+    second.receive(AUTH, [own])
+    with pytest.raises(AuthenticationError):
+        second.receive(PROVE, [proof(token, "client", own, "nonce")])
+
+
+def test_a_proof_cannot_be_used_again() -> None:
+    token = new_token()
+    first = ServerAuth(token)
+    own, _ = first.receive(AUTH, ["nonce"])
+    replayed = proof(token, "client", own, "nonce")
+    first.receive(PROVE, [replayed])
+    second = ServerAuth(token)
+    second.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError):
+        second.receive(PROVE, [replayed])
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        (PROVE, ["x"]),
+        ("echo", [1]),
+        (AUTH, []),
+        (AUTH, [""]),
+        (AUTH, ["x" * 257]),
+        (AUTH, [1]),
+        (AUTH, ["a:b"]),
+        (AUTH, ["a", "b"]),
+    ],
+)
+def test_nothing_else_is_answered(name: str, args: list[Any]) -> None:
+    with pytest.raises(AuthenticationError):
+        ServerAuth(new_token()).receive(name, args)
+
+
+def test_there_is_no_second_greeting() -> None:
+    server = ServerAuth(new_token())
+    server.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError):
+        server.receive(AUTH, ["nonce"])
+
+
+@pytest.mark.parametrize("reply", [None, [], ["a"], [1, 2], "x", ["a", None]])
+def test_a_strange_reply_is_an_authentication_error(reply: Any) -> None:
+    with pytest.raises(AuthenticationError):
+        authenticate("token", lambda _name, _args: reply)

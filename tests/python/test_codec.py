@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values to S-expressions and back, without a socket."""
+
+from __future__ import annotations
+
+import enum
+import math
+import random
+import statistics
+import time
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sexpdata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualstack_epc.errors import OversizeError, ReadError, SendError
+from dualstack_epc.lisp import Brackets, Cons, HashTable, Parens, Quoted, String, Symbol
+from dualstack_epc.printer import DEPTH, encode_value, to_sexp
+from dualstack_epc.reader import decode_value, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Pair = namedtuple("Pair", "left right")  # noqa: PYI024, the untyped kind is what is sent
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Own:
+    def __to_lisp_as__(self) -> list[int]:
+        return [1, 2]
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+TO_LISP = [
+    (None, "nil"), (False, "nil"), (True, "t"), ([], "nil"), ((), "nil"), ({}, "nil"), (set(), "nil"),
+    (0, "0"), (-5, "-5"), (10**30, "1" + "0" * 30), (1.5, "1.5"), (1e100, "1e+100"), (-0.0, "-0.0"),
+    (math.inf, "1.0e+INF"), (-math.inf, "-1.0e+INF"), (math.nan, "0.0e+NaN"),
+    ("", '""'), ('a"b\\c\n', '"a\\"b\\\\c\n"'), ("a\0b", '"a\0b"'), ("日本 🎉", '"日本 🎉"'),
+    (String("s"), '"s"'), (b"", '""'), (b'a\xff"\\\n', '"a\\377\\"\\\\\\012"'), (bytearray(b"x"), '"x"'),
+    (Symbol("a-b"), "a-b"), (Symbol(":key"), ":key"), (Symbol("nil"), "nil"), (Symbol(""), "##"),
+    (Symbol("a b"), "a\\ b"), (Symbol("12"), "\\12"), (Symbol("-1.5e3"), "\\-1\\.5e3"), (Symbol("."), "\\."),
+    (Symbol("?a"), "\\?a"), (Symbol("a#b"), "a\\#b"), (Symbol("it's"), "it\\'s"), (Symbol("ä"), "ä"),
+    ([1, "a", [2]], '(1 "a" (2))'), ((1, 2), "(1 2)"), (list(range(20)), f"({' '.join(map(str, range(20)))})"),
+    (Brackets([1, Symbol("x")]), "[1 x]"), (Brackets([]), "[]"), (Parens([1]), "(1)"),
+    (Quoted(Symbol("x")), "'x"), (Cons(1, 2), "(1 . 2)"), (Cons(1, Cons(2, 3)), "(1 2 . 3)"),
+    (Cons(1, [2, 3]), "(1 2 3)"), (Cons(1, None), "(1)"), ([1, Symbol("."), 2], "(1 \\. 2)"),
+    ({"a": 1, ":b": [2]}, "(:a 1 :b (2))"), (OrderedDict(a=1), "(:a 1)"), ({Symbol("k k"): 1}, "(:k\\ k 1)"),
+    (HashTable({"a": 1}, test="equal"), '#s(hash-table test equal data ("a" 1))'),
+    (Pair(1, "r"), '(:left 1 :right "r")'), (Point(1, 2), "(:x 1 :y 2)"), (Color.RED, '"red"'), (Level.HIGH, "3"),
+    ({7}, "(7)"), (frozenset([7]), "(7)"), (range(3), "(0 1 2)"), ((i for i in [1]), "(1)"), (Own(), "(1 2)"),
+    ([None, True, 1.0, "x"] * 5, "(" + " ".join(['nil t 1.0 "x"'] * 5) + ")"),
+    (['quote"d'] * 20, "(" + " ".join(['"quote\\"d"'] * 20) + ")"),
+    ([math.inf] * 20, "(" + " ".join(["1.0e+INF"] * 20) + ")"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), TO_LISP)
+def test_what_python_values_become(value: Any, text: str) -> None:
+    assert to_sexp(value) == text
+
+
+FROM_LISP = [
+    ("nil", []), ("()", []), ("t", True), ("0", 0), ("+5", 5), ("-5", -5), ("5.", 5), ("1.5", 1.5), ("1e3", 1000.0),
+    (".5", 0.5), ("1.0e+INF", math.inf), ("-1.0e+INF", -math.inf), ("#x1F", 31), ("#b-101", -5), ("#36rZ", 35),
+    ("1_000", Symbol("1_000")), ("inf", Symbol("inf")), ("nan", Symbol("nan")), ("infinity", Symbol("infinity")),
+    ("1+", Symbol("1+")), ("-", Symbol("-")), ("\\12", Symbol("12")), ("a\\ b", Symbol("a b")), ("##", Symbol("")),
+    (":key", Symbol(":key")), ("\\,", Symbol(",")), ("1e", Symbol("1e")), ("e+INF", Symbol("e+INF")),
+    ('""', ""), ('"a\\"b\\\\c"', 'a"b\\c'), ('"a\\nb\\tc"', "a\nb\tc"), ('"a\\\nb"', "ab"), ('"\\x3bb\\ x"', "λx"),
+    ('"\\e\\s\\d"', "\x1b \x7f"), ('"\0"', "\0"), ('"\\303\\244"', b"\xc3\xa4"), ('"\\101"', "A"), ('"日"', "日"),
+    ("(1 (2 (3)) nil)", [1, [2, [3]], []]), ("(a . b)", Cons(Symbol("a"), Symbol("b"))), ("(1 . (2 3))", [1, 2, 3]),
+    ("(1 . nil)", [1]), ("(1 2 . 3)", Cons(1, Cons(2, 3))), ("((a . 1) (b . 2))", [Cons(Symbol("a"), 1), Cons(Symbol("b"), 2)]),
+    ("[1 [2] nil]", Brackets([1, Brackets([2]), []])), ("'x", Quoted(Symbol("x"))), ("#'f", [Symbol("function"), Symbol("f")]),
+    ("(`a ,b ,@c)", [[Symbol("`"), Symbol("a")], [Symbol(","), Symbol("b")], [Symbol(",@"), Symbol("c")]]),
+    (" ( 1;x\n 2 ) ", [1, 2]), ('(1"a"2)', [1, "a", 2]), ("(:a 1 :b 2)", [Symbol(":a"), 1, Symbol(":b"), 2]),
+    ('#s(hash-table size 3 test equal rehash-size 1.5 rehash-threshold 0.8 data (a 1 "b" (2)))', {Symbol("a"): 1, "b": [2]}),
+    ("#s(hash-table)", {}), ("(''x)", [Quoted(Quoted(Symbol("x")))]), ("(a.b 1.e3)", [Symbol("a.b"), 1000.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "value"), FROM_LISP)
+def test_what_lisp_values_become(text: str, value: Any) -> None:
+    result = read(text)
+    assert result == value
+    assert type(result) is type(value) or isinstance(value, dict)
+
+
+def test_a_hash_table_keeps_its_test() -> None:
+    table = read("#s(hash-table test eq data (a 1))")
+    assert isinstance(table, HashTable)
+    assert to_sexp(table) == "#s(hash-table test eq data (a 1))"
+
+
+def test_nan_keeps_its_sign() -> None:
+    assert math.copysign(1, read("-0.0e+NaN")) == -1
+    assert math.isnan(read("0.0e+NaN"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('#("s" 0 1 (face bold))', "text properties"), ("(1 #<buffer *scratch*>)", "#<buffer"), ("#s(point 1 2)", "record"),
+        ("#1=(a . #1#)", "#1="), ("#[1 2]", "#["), ('#&5"x"', "#&"), ("?a", "unexpected"), ("(1 2", "Not enough closing"),
+        (")", "closes nothing"), ("(1]", "closes nothing"), ("[1)", "closes nothing"), ('"abc', "does not end"), ("", "0 values"),
+        ("1 2", "2 values"), ("(1 . 2 3)", "after a dot"), ("(1 . )", "after a dot"), ("(. 1)", "dot"), (".", "dot"), ("'", "closing"),
+        ('"é\\377"', "raw bytes"), ('"\\xd800"', "no character"), ('"\\x110000"', "no character"), ('"\\C-a"', "escape"),
+        ('"\\u00e4"', "escape"), ("#2r9", "no integer"), ("#99r1", "no integer"), ("#s(hash-table data (a))", "pairs"),
+        ("#s(hash-table data ((1) 2))", "key"), ('"\\', "does not end"), ("a\\", "unexpected"), ("#", "cannot cross"),
+        ("1" * 100_001, "decimal digits"), ("[1 . 2]", "dot"),
+    ],
+)  # fmt: skip
+def test_what_cannot_cross_from_lisp_is_named(text: str, reason: str) -> None:
+    with pytest.raises(ReadError) as caught:
+        read(text)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (object(), "object"), ([1, {"a": object()}], "object"), ({1: 2}, "int 1 as a key"), (1j, "complex"), (len, "builtin"),
+        (Point, "type"), ("\ud800", "U+D800"), (Symbol("\udfff"), "U+DFFF"), (Hostile(), "its repr fails"), (iter(int, 1), "more items"),
+    ],
+)  # fmt: skip
+def test_what_cannot_cross_from_python_is_named(value: Any, reason: str) -> None:
+    with pytest.raises(SendError) as caught:
+        encode_value(value)
+    assert reason in str(caught.value)
+
+
+def nested(depth: int, inner: Any = 0) -> Any:
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def test_depth_is_limited_both_ways_and_not_by_recursion() -> None:
+    text = to_sexp(nested(DEPTH))
+    assert to_sexp(read(text)) == text
+    with pytest.raises(SendError, match="nested deeper than 1,000"):
+        to_sexp(nested(DEPTH + 1))
+    with pytest.raises(ReadError, match="nested deeper than 1,000"):
+        read(f"({text})")
+    for opening in ["(", "[", "'", "#s(hash-table data ("]:
+        with pytest.raises(ReadError, match="nested deeper than 1,000"):
+            read(opening * 100_000)
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(SendError, match="nested deeper"):
+        to_sexp(loop)
+
+
+def test_integers_of_any_size_cross() -> None:
+    for value in [10**4299, 10**4300, -(10**4300), 7**20_000, 1 << 1_000_000]:
+        assert read(to_sexp(value)) == value
+        assert read(to_sexp([value] * 20)) == [value] * 20
+    digits = "123456789" * 1000
+    assert read(digits) % 10**18 == int("123456789" * 2)
+    assert read("-" + digits) == -read(digits)
+
+
+SCALARS = (
+    st.booleans().filter(bool)
+    | st.integers()
+    | st.integers(min_value=-(10**400), max_value=10**400)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    .filter(lambda s: s not in {"nil", "t"})
+    .map(Symbol)
+    | st.text(st.sampled_from("0123456789+-.eINFa\\ \"'#;?`,()[]")).map(Symbol)
+    | st.binary(min_size=1).filter(lambda b: max(b) > 127)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(Brackets)
+        | inner.map(Quoted)
+        | st.builds(Cons, inner, SCALARS)
+        | st.dictionaries(
+            st.integers() | st.text(st.characters(exclude_categories=["Cs"])), inner
+        ).map(HashTable)
+    ),
+    max_leaves=30,
+)
+
+
+@given(VALUES)
+def test_values_come_back_as_they_were(value: Any) -> None:
+    assert decode_value(encode_value(value)) == value
+
+
+@given(st.text())
+def test_any_text_is_a_value_or_the_one_error(text: str) -> None:
+    try:
+        value = read(text)
+    except ReadError:
+        return
+    again = to_sexp(value)
+    assert to_sexp(read(again)) == again
+
+
+@given(st.binary())
+def test_any_bytes_are_a_value_or_the_one_error(data: bytes) -> None:
+    try:
+        decode_value(data)
+    except ReadError:
+        return
+
+
+def test_mutilated_expressions_are_a_value_or_the_one_error() -> None:
+    rng = random.Random(2)
+    alphabet = "()[]'\"\\ .;#s`,?0159-+eINF\nabtnil"
+    for _ in range(30_000):
+        text = "".join(rng.choices(alphabet, k=rng.randrange(30)))
+        try:
+            value = read(text)
+        except ReadError:
+            continue
+        again = to_sexp(value)
+        assert to_sexp(read(again)) == again
+
+
+def seconds(function: Callable[[Any], Any], argument: Any, rounds: int = 5) -> float:
+    """Return the least of several times that FUNCTION needs for ARGUMENT, in seconds."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function(argument)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def rows(count: int) -> list[Any]:
+    return [[i, f"row {i}", [Symbol("ok"), f"c{i}"], i * 1.5] for i in range(count)]
+
+
+def test_the_encoder_is_faster_than_sexpdata() -> None:
+    value = rows(3000)
+    assert seconds(sexpdata.dumps, value) > 4 * seconds(to_sexp, value)  # 5 by the benchmark
+
+
+def test_the_decoder_is_no_slower_than_sexpdata() -> None:
+    text = sexpdata.dumps(rows(3000))
+    assert seconds(sexpdata.loads, text) > seconds(read, text)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        '"x" ',
+        "12 ",
+        "a ",
+        "(1) ",
+        "[] ",
+        "'x ",
+        '"\\n\\"" ',
+        '"\\303" ',
+        "1.5 ",
+        ":k\\ k ",
+        "(a . 1) ",
+        ";\n",
+    ],
+)
+def test_reading_is_linear(piece: str) -> None:
+    def per_byte(size: int) -> float:
+        text = "(" + piece * (size // len(piece)) + ")"
+        return seconds(read, text, 2) / len(text)
+
+    ratio = statistics.median(per_byte(1_000_000) / per_byte(100_000) for _ in range(3))
+    assert ratio < 4
+
+
+def test_16_mb_are_read() -> None:
+    value = rows(360_000)
+    payload = encode_value(value)
+    assert 14_000_000 < len(payload) < 16_777_216
+    assert decode_value(payload) == value
+
+
+def test_16_mb_in_one_string() -> None:
+    text = "x" * 8_000_000 + '\\"\n' * 2_000_000
+    assert read(to_sexp(text)) == text
+
+
+def test_a_long_digit_string_is_no_trap() -> None:
+    with pytest.raises(ReadError):
+        read("1" * 16_000_000)
+    assert isinstance(read("1" * 16_000_000 + "a"), Symbol)
+
+
+def test_oversize_is_a_send_error() -> None:
+    assert issubclass(OversizeError, SendError)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``dualstack-epc serve``, as the child process that it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dualstack_epc.client import connect
+from dualstack_epc.lisp import Cons, Symbol
+from dualstack_epc.reader import read
+
+from conftest import command_line, refused, started, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Child
+
+MODULE = '''
+"""A module with functions."""
+import os
+import sys
+
+print("printed at import")
+os.write(1, b"written at import\\n")
+
+
+def add_up(first, second=2, *rest):
+    """Return the sum.
+
+    Of all.
+    """
+    print("printed in a call")
+    return first + second + sum(rest)
+
+
+def _hidden():
+    pass
+
+
+class NotAFunction:
+    pass
+
+
+from os.path import join
+'''
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command until it ends."""
+    return subprocess.run(
+        command_line("serve", *arguments),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        **options,
+    )
+
+
+def end(child: Child, number: int = signal.SIGTERM) -> tuple[str, str]:
+    """End CHILD by a signal; return the rest of its output, and its log."""
+    child.send_signal(number)
+    output = child.communicate(timeout=10)
+    assert child.returncode == 0
+    return output
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    file = tmp_path / "my_functions.py"
+    file.write_text(MODULE)
+    return file
+
+
+def test_hello_and_stop() -> None:
+    with started(*command_line("serve")) as child:
+        for host in ["127.0.0.1", "::1"]:
+            with connect(host, child.port) as client:
+                assert client.call_sync("hello", [], 5) == "hello"
+                assert client.call_sync("stop", [], 5) is True
+                wait_until(lambda client=client: not client._reader.is_alive())  # type: ignore[misc]
+        output, log = end(child)
+        assert output == ""
+        assert f"serving at 127.0.0.1:{child.port} and [::1]:{child.port}" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(number: int) -> None:
+    with started(*command_line("serve")) as child:
+        with connect(port=child.port) as client:
+            client.call_sync("hello", [], 5)
+            _, log = end(child, number)
+        assert "Traceback" not in log
+        assert refused("ipv4", child.port)
+
+
+def test_functions_of_a_file(module: Path) -> None:
+    with started(*command_line("serve", str(module))) as child:
+        with connect(port=child.port) as client:
+            assert client.call_sync("add_up", [1], 5) == 3
+            assert client.call_sync("add-up", [1, 2, 3, 4], 5) == 10
+            methods = {
+                str(name): [arguments, doc] for name, arguments, doc in client.methods_sync(5)
+            }
+        names = ["first", "&optional", "second", "&rest", "rest"]
+        assert methods["add-up"] == [[Symbol(n) for n in names], "Return the sum.\n\nOf all."]
+        assert set(methods) == {"hello", "stop", "add_up", "add-up"}
+        output, log = end(child)
+        # What the module prints goes to the log; the pipe carries the port alone.
+        assert output == ""
+        assert "printed at import" in log
+        assert "written at import" in log
+        assert log.count("printed in a call") == 2
+
+
+def test_functions_of_a_module_by_name(module: Path) -> None:
+    module.write_text(MODULE + "\n__all__ = ['join', 'add_up', 'NotAFunction', 'missing']\n")
+    environment = {**os.environ, "PYTHONPATH": str(module.parent)}
+    with subprocess.Popen(
+        command_line("serve", "my_functions"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        with connect(port=int(child.stdout.readline())) as client:
+            names = {str(name) for name, _, _ in client.methods_sync(5)}
+            assert client.call_sync("join", ["a", "b"], 5) == "a/b"
+        child.terminate()
+    assert names == {"hello", "stop", "join", "add_up", "add-up", "NotAFunction"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_such_module", "there is no module no_such_module"), ("os.no_such", "there is no module os.no_such"),
+        ("/no/such/file.py", "there is no file /no/such/file.py"),
+    ],
+)  # fmt: skip
+def test_an_unknown_module_is_one_line_and_status_1(name: str, reason: str) -> None:
+    result = run(name)
+    assert (result.returncode, result.stdout, result.stderr) == (
+        1,
+        "",
+        f"dualstack-epc: {reason}\n",
+    )
+
+
+def test_a_module_that_does_not_load_is_named(module: Path) -> None:
+    for text, reason in [
+        ("1/0", "ZeroDivisionError"),
+        ("(", "SyntaxError"),
+        ("import nonesuch", "nonesuch"),
+    ]:
+        module.write_text(text)
+        result = run(str(module))
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"dualstack-epc: module {module} does not load: ")
+        assert reason in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_one_line_and_status_1() -> None:
+    with started(*command_line("serve")) as child:
+        result = run("--port", str(child.port))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert (
+        result.stderr == f"dualstack-epc: port {child.port} is in use at 127.0.0.1:{child.port}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--host", "192.0.2.1"],
+        ["--host", "192.0.2.1", "--auth"],
+        ["--host", "0.0.0.0", "--auth", "--allow-remote"],
+        ["--host", "::", "--auth", "--allow-remote"],
+    ],
+)
+def test_the_network_is_not_listened_to_by_accident(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+
+
+def announced(child: Child) -> str:
+    """Return the token that CHILD announces, and check the rest of it."""
+    assert child.stdout is not None
+    name, version, *rest = read(child.stdout.readline())
+    assert (name, version) == (Symbol("dualstack-epc"), 1)
+    token, addresses = rest[1], rest[3]
+    assert rest[::2] == [Symbol(":token"), Symbol(":addresses")]
+    assert addresses == [Cons("127.0.0.1", child.port), Cons("::1", child.port)]
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    return str(token)
+
+
+def test_authentication_is_announced_and_asked_for() -> None:
+    with started(*command_line("serve", "--auth")) as child:
+        token = announced(child)
+        with connect(port=child.port, token=token) as client:
+            assert client.call_sync("hello", [], 5) == "hello"
+        with connect(port=child.port) as client:
+            with pytest.raises(Exception, match="authentication"):
+                client.call_sync("hello", [], 5)
+        _, log = end(child)
+        assert token not in log
+
+
+def test_the_token_is_not_in_the_environment_or_arguments() -> None:
+    with started(*command_line("serve", "--auth")) as child:
+        token = announced(child).encode()
+        with open(f"/proc/{child.pid}/environ", "rb") as file:  # noqa: PTH123
+            assert token not in file.read()
+        with open(f"/proc/{child.pid}/cmdline", "rb") as file:  # noqa: PTH123
+            assert token not in file.read()
+        end(child)
+
+
+def test_the_log_goes_to_a_file_of_the_user_alone(module: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with started(*command_line("serve", str(module), "--log-file", str(log))) as child:
+        with connect(port=child.port) as client:
+            client.call_sync("add_up", [1], 5)
+        assert end(child) == ("", "")
+    assert "printed in a call" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_for_the_log_ends_nothing(module: Path) -> None:
+    module.write_text("print('import')\ndef say():\n    print('call')\n    return 1\n")
+    with started(*command_line("serve", str(module), "--log-file", "/dev/full")) as child:
+        with connect(port=child.port) as client:
+            assert client.call_sync("say", [], 5) == 1
+            assert client.call_sync("hello", [], 5) == "hello"
+        end(child)
+
+
+def test_it_ends_with_its_input_when_asked() -> None:
+    with started(*command_line("serve", "--exit-on-eof")) as child:
+        assert child.stdin is not None
+        child.stdin.close()
+        start = time.monotonic()
+        assert child.wait(5) == 0
+        assert time.monotonic() - start < 2
+
+
+def test_it_ends_with_its_input_even_if_a_method_does_not(module: Path) -> None:
+    module.write_text("import time\ndef sleep():\n    time.sleep(60)\n")
+    with started(*command_line("serve", str(module), "--exit-on-eof")) as child:
+        with connect(port=child.port) as client:
+            client.call_future("sleep", [])
+            client.call_sync("hello", [], 5)
+            assert child.stdin is not None
+            child.stdin.close()
+            start = time.monotonic()
+            child.wait(5)
+            assert time.monotonic() - start < 2
+
+
+def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
+    script = (
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
+        "print(p.stdout.readline().strip(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, *command_line("serve", "--exit-on-eof")]
+    with started(*command) as parent:
+        assert not refused("ipv4", parent.port)
+        parent.kill()
+        parent.wait()
+        start = time.monotonic()
+        wait_until(lambda: refused("ipv4", parent.port))
+        assert time.monotonic() - start < 2
+
+
+def test_without_input_it_stays() -> None:
+    with started(*command_line("serve")) as child:
+        assert child.stdin is not None
+        child.stdin.close()
+        with connect(port=child.port) as client:
+            assert client.call_sync("hello", [], 5) == "hello"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+
+
+def test_help_names_every_option() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for option in [
+        "--port",
+        "--family",
+        "--auth",
+        "--exit-on-eof",
+        "--log-file",
+        "--log-level",
+        "--allow-remote",
+    ]:
+        assert option in result.stdout

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Authentication over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from epc.handler import EPCError
+
+from dualstack_epc import peer
+from dualstack_epc.client import connect as connect_client
+from dualstack_epc.errors import (
+    AuthenticationError,
+)
+from dualstack_epc.frames import encode_frame
+from dualstack_epc.lisp import Symbol
+
+from conftest import wait_until
+from epc_server import Raw, port, serving
+
+if TYPE_CHECKING:
+    from dualstack_epc.server import DualStackEPCServer
+
+
+@pytest.fixture
+def closed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "AUTH_TIMEOUT", 0.3)
+
+
+def test_a_client_with_the_token_is_let_in() -> None:
+    with (
+        serving(token="secret") as server,
+        connect_client(port=port(server), token="secret") as client,
+    ):
+        assert client.call_sync("echo", [1], 5) == [1]
+        large = "x" * 1_000_000
+        assert client.call_sync("echo", [large], 5) == [large]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "(call 1 echo ())",
+        "(methods 1)",
+        "(return 1 2)",
+        "nonsense",
+        '(call 1 dualstack-prove ("x"))',
+    ],
+)
+def test_without_the_proof_there_is_one_error_and_the_end(
+    payload: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(token="secret") as server, Raw(server) as raw:
+        called: list[int] = []
+        server.register_function(lambda: called.append(1), "echo")
+        raw.send(payload)
+        raw.send("(call 2 echo ())")
+        assert raw.receive()[0] == Symbol("epc-error")
+        with contextlib.suppress(ConnectionResetError):
+            assert raw.receive() is None
+        assert not called
+        wait_until(lambda: len(caplog.records) == 1)
+
+
+def test_calls_in_one_packet_with_the_proof_are_served() -> None:
+    from dualstack_epc.auth import proof  # noqa: PLC0415
+
+    with serving(token="secret") as server, Raw(server) as raw:
+        raw.send('(call 1 dualstack-auth ("n"))')
+        own, servers = raw.receive()[2]
+        assert servers == proof("secret", "server", "n", own)
+        step = encode_frame(
+            f'(call 2 dualstack-prove ("{proof("secret", "client", own, "n")}"))'.encode()
+        )
+        raw.sock.sendall(step + encode_frame(b"(call 3 echo (1))"))
+        assert raw.receive() == [Symbol("return"), 2, True]
+        assert raw.receive() == [Symbol("return"), 3, [1]]
+
+
+def test_another_token_is_refused() -> None:
+    with serving(token="secret") as server, pytest.raises(AuthenticationError):
+        connect_client(port=port(server), token="other")
+
+
+def test_a_server_without_authentication_is_not_trusted(server: DualStackEPCServer) -> None:
+    with pytest.raises((AuthenticationError, EPCError)):
+        connect_client(port=port(server), token="secret")
+
+
+@pytest.mark.usefixtures("closed_soon")
+@pytest.mark.parametrize(
+    "data", [b"", b"0000", b"000fff(", b'00001d(call 1 dualstack-auth ("n"))\n']
+)
+def test_a_client_that_dawdles_is_closed(data: bytes) -> None:
+    with serving(token="secret") as server, Raw(server) as raw:
+        raw.sock.sendall(data)
+        start = time.monotonic()
+        while raw.receive() is not None:
+            pass
+        assert time.monotonic() - start < 5
+
+
+def test_the_time_for_a_proof_is_5_seconds() -> None:
+    assert peer.AUTH_TIMEOUT == 5
+
+
+def test_a_large_frame_before_the_proof_is_refused() -> None:
+    with serving(token="secret") as server, Raw(server) as raw:
+        raw.sock.sendall(b"ffffff")
+        assert raw.receive() is None
