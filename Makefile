@@ -11,7 +11,7 @@ COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-vers
 export EMACS
 export DUALSTACK_PYTHON := $(VENV_PYTHON)
 
-.PHONY: help demo test lint compile bench-connect matrix test-windows clean setup
+.PHONY: help demo test lint compile bench-connect bench-epc matrix test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: setup ## Check the style of the Lisp and the Python
 
 bench-connect: setup compile ## Measure connecting against its bounds
 	@$(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
+
+bench-epc: setup compile ## Measure the EPC server and client against their bounds
+	@$(VENV_PYTHON) tests/bench/bench_epc.py
 
 matrix: setup ## Run the ERT tests on Emacs 27.1, 28.2 and 30.1 (root, debootstrap)
 	@tests/matrix.sh

@@ -7,11 +7,13 @@ if a bound is not met.
 
 from __future__ import annotations
 
+import compileall
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +21,12 @@ import sexpdata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
-from conftest import HOSTS, connect, started
-
+import dualstack_epc
 from dualstack_epc.frames import FrameDecoder, encode_frame
 from dualstack_epc.printer import to_sexp
 from dualstack_epc.reader import read
+
+from conftest import HOSTS, connect, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +129,10 @@ def start_time(*command: str) -> float:
 def compare_servers() -> None:
     """Compare round trips, throughput and large replies."""
     ours_code, theirs_code = (SERVER.format(imports=imports) for imports in (OURS, THEIRS))
-    with started(sys.executable, "-c", ours_code) as ours, started(sys.executable, "-c", theirs_code) as theirs:
+    with (
+        started(sys.executable, "-c", ours_code) as ours,
+        started(sys.executable, "-c", theirs_code) as theirs,
+    ):
         small: dict[str, list[float]] = {"ours": [], "theirs": []}
         rate: dict[str, list[float]] = {"ours": [], "theirs": []}
         large: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -134,31 +140,67 @@ def compare_servers() -> None:
             for name, child in [("ours", ours), ("theirs", theirs)]:
                 client = Client(child.port)
                 client.call(b"(call 1 echo (1))")
-                small[name].append(seconds(lambda c=client: c.call(b'(call 1 echo ("small" 1))'), 500))
-                large[name].append(seconds(lambda c=client: c.call(b"(call 1 rows ())"), 3))
+                small[name].append(seconds(partial(client.call, b'(call 1 echo ("small" 1))'), 500))
+                large[name].append(seconds(partial(client.call, b"(call 1 rows ())"), 3))
                 size = len(client.call(b"(call 1 rows ())"))
                 client.sock.close()
                 rate[name].append(throughput(child.port))
-        median = {key: {n: statistics.median(v) for n, v in d.items()} for key, d in [("small", small), ("rate", rate), ("large", large)]}
-        print(f"small echo: python-epc {median['small']['theirs'] * 1e6:.0f} us, ours {median['small']['ours'] * 1e6:.0f} us")
-        print(f"8 clients: python-epc {median['rate']['theirs']:.0f} calls/s, ours {median['rate']['ours']:.0f} calls/s")
-        print(f"reply of {size / 1e6:.1f} MB: python-epc {median['large']['theirs'] * 1e3:.0f} ms, ours {median['large']['ours'] * 1e3:.0f} ms")
-        judge("small echo round trip, python-epc / ours", median["small"]["theirs"] / median["small"]["ours"], ">= 1.5")
-        judge("throughput of 8 clients, ours / python-epc", median["rate"]["ours"] / median["rate"]["theirs"], ">= 1.5")
-        judge("1 MB structured reply, python-epc / ours", median["large"]["theirs"] / median["large"]["ours"], ">= 3")
-        judge("connections open at once on each family", many_connections(ours.port, 1000), ">= 1000", "")
+        median = {
+            key: {n: statistics.median(v) for n, v in d.items()}
+            for key, d in [("small", small), ("rate", rate), ("large", large)]
+        }
+        print(
+            f"small echo: python-epc {median['small']['theirs'] * 1e6:.0f} us, ours {median['small']['ours'] * 1e6:.0f} us"
+        )
+        print(
+            f"8 clients: python-epc {median['rate']['theirs']:.0f} calls/s, ours {median['rate']['ours']:.0f} calls/s"
+        )
+        print(
+            f"reply of {size / 1e6:.1f} MB: python-epc {median['large']['theirs'] * 1e3:.0f} ms, ours {median['large']['ours'] * 1e3:.0f} ms"
+        )
+        judge(
+            "small echo round trip, python-epc / ours",
+            median["small"]["theirs"] / median["small"]["ours"],
+            ">= 1.5",
+        )
+        judge(
+            "throughput of 8 clients, ours / python-epc",
+            median["rate"]["ours"] / median["rate"]["theirs"],
+            ">= 1.5",
+        )
+        judge(
+            "1 MB structured reply, python-epc / ours",
+            median["large"]["theirs"] / median["large"]["ours"],
+            ">= 3",
+        )
+        judge(
+            "connections open at once on each family",
+            many_connections(ours.port, 1000),
+            ">= 1000",
+            "",
+        )
 
 
 def compare_codecs() -> None:
     """Compare the encoder and the decoder with sexpdata's."""
     rows = [[i, f"row {i}", ["ok", f"c{i}"], i * 1.5] for i in range(5000)]
     text = sexpdata.dumps(rows)
-    judge("encoder, sexpdata / ours", seconds(lambda: sexpdata.dumps(rows), 5) / seconds(lambda: to_sexp(rows), 5), ">= 5")
-    judge("decoder, sexpdata / ours", seconds(lambda: sexpdata.loads(text), 5) / seconds(lambda: read(text), 5), ">= 1")
+    judge(
+        "encoder, sexpdata / ours",
+        seconds(lambda: sexpdata.dumps(rows), 5) / seconds(lambda: to_sexp(rows), 5),
+        ">= 5",
+    )
+    judge(
+        "decoder, sexpdata / ours",
+        seconds(lambda: sexpdata.loads(text), 5) / seconds(lambda: read(text), 5),
+        ">= 1",
+    )
 
 
 def compare_start() -> None:
     """Compare the time to the port line with that of a bare Python."""
+    # As an installed package is.
+    compileall.compile_dir(Path(dualstack_epc.__file__).parent, quiet=1)
     times: dict[str, list[float]] = {"bare": [], "ours": []}
     for _ in range(15):
         times["bare"].append(start_time(sys.executable, "-c", "pass"))

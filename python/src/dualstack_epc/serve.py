@@ -3,24 +3,24 @@
 
 Standard output carries the port line, the announcement after it, and nothing else: whatever
 modules print goes to the log.
+
+What is not needed for the port line is imported after it: until then Emacs waits.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.listener import open_listener, open_remote_listener
 
+TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
     import argparse
     from types import ModuleType
-    from typing import NoReturn, TextIO
+    from typing import Any, NoReturn, TextIO
 
     from dualstack_epc.listener import Listener
     from dualstack_epc.server import DualStackEPCServer
@@ -76,9 +76,10 @@ class _Log(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Write DATA, if that is possible."""
-        with contextlib.suppress(OSError):
-            os.write(2, data)
-        return len(data)
+        try:
+            return os.write(2, data)
+        except OSError:
+            return len(data)
 
 
 def _listen(options: argparse.Namespace) -> Listener:
@@ -122,6 +123,8 @@ def _server(
     options: argparse.Namespace, listener: Listener, token: str | None, modules: list[ModuleType]
 ) -> DualStackEPCServer:
     """Return the server at LISTENER with the functions of MODULES."""
+    import logging  # noqa: PLC0415
+
     from dualstack_epc.modules import method_names, public_functions  # noqa: PLC0415
     from dualstack_epc.peer import CloseAfter  # noqa: PLC0415
     from dualstack_epc.server import DualStackEPCServer  # noqa: PLC0415
@@ -149,6 +152,8 @@ def _server(
 
 def _log_to_stderr(level: str) -> None:
     """Send the logs to standard error, from LEVEL on, once each."""
+    import logging  # noqa: PLC0415
+
     epc_logger = logging.getLogger("epc")
     for handler in list(epc_logger.handlers):
         epc_logger.removeHandler(handler)
@@ -171,9 +176,11 @@ def _serve(server: DualStackEPCServer) -> None:
 
 def _exit_on_eof(server: DualStackEPCServer) -> None:
     """End SERVER when standard input does: then this process's parent is gone."""
-    with contextlib.suppress(OSError):
+    try:
         while os.read(0, 4096):
             pass
+    except OSError:
+        pass
     threading.Thread(target=_exit_late, daemon=True).start()
     server.shutdown()
 
