@@ -370,6 +370,11 @@ of them was called this does nothing."
   (dualstack-race-cancel handle))
 
 ;; These need more than most users of this file do.
+;;;; Version
+
+(defconst dualstack-version "0.1.0"
+  "The version of dualstack, a string.")
+
 (autoload 'dualstack-open-network-stream "dualstack-stream")
 (autoload 'dualstack-make-server "dualstack-server")
 (autoload 'dualstack-connect "dualstack-connect" nil t)

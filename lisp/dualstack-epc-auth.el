@@ -1,0 +1,100 @@
+;;; dualstack-epc-auth.el --- Mutual proof of a shared token  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Any user of this machine can connect to a loopback port, or listen at one.
+;; So both ends of a connection prove that they know the token that the
+;; sidecar has handed to Emacs over its own pipe:
+;;
+;; 1. `dualstack-auth' is called with (CLIENT-NONCE) and returns (SERVER-NONCE
+;;    PROOF), PROOF being the HMAC-SHA256 (RFC 2104) by the token of
+;;    "server:CLIENT-NONCE:SERVER-NONCE".
+;; 2. That is checked, and `dualstack-prove' called with the HMAC-SHA256 of
+;;    "client:SERVER-NONCE:CLIENT-NONCE".  It returns t.
+;;
+;; Nothing worth having is sent before the server has proved itself.
+
+;;; Code:
+
+(require 'dualstack-epc-codec)
+
+(define-error 'dualstack-epc-auth-error "EPC peer is not who it should be"
+  'dualstack-epc-error)
+
+(defun dualstack-epc-auth-answer (token nonce reply)
+  "Return the client's proof by TOKEN, if REPLY to NONCE proves the server.
+NONCE is what `dualstack-auth' was called with, REPLY the value.  Signal
+`dualstack-epc-auth-error' if the server does not know TOKEN."
+  (let ((other (car-safe reply))
+        (proof (car-safe (cdr-safe reply))))
+    (unless (and (stringp other) (stringp proof)
+                 (dualstack-epc-auth--equal
+                  proof (dualstack-epc-auth--proof token "server" nonce other)))
+      (signal 'dualstack-epc-auth-error
+              '("The server has not proved itself: it may be another program")))
+    (dualstack-epc-auth--proof token "client" other nonce)))
+
+(defun dualstack-epc-auth-nonce ()
+  "Return 32 hexadecimal digits that nobody can foresee."
+  (substring
+   (secure-hash 'sha256
+                (concat (format "%S %S %S %S" (random t) (current-time)
+                                (emacs-pid) (recent-keys))
+                        (ignore-errors
+                          (with-temp-buffer
+                            (set-buffer-multibyte nil)
+                            (insert-file-contents-literally "/dev/urandom" nil 0 32)
+                            (secure-hash 'sha256 (current-buffer))))))
+   0 32))
+
+(defun dualstack-epc-auth--proof (token side first second)
+  "Return the proof by TOKEN of SIDE, \"server\" or \"client\".
+FIRST and SECOND are the nonces."
+  (dualstack-epc-auth--hmac token (concat side ":" first ":" second)))
+
+(defun dualstack-epc-auth--hmac (key text)
+  "Return the HMAC-SHA256 of TEXT by KEY in hexadecimal (RFC 2104).
+Emacs has it by itself only where it was built with GnuTLS."
+  (let* ((key (encode-coding-string key 'utf-8-unix))
+         (key (if (> (length key) 64) (secure-hash 'sha256 key nil nil t) key))
+         (block (concat key (make-string (- 64 (length key)) 0)))
+         (pad (lambda (byte)
+                (apply #'unibyte-string
+                       (mapcar (lambda (char) (logxor char byte)) block)))))
+    (secure-hash 'sha256
+                 (concat (funcall pad #x5c)
+                         (secure-hash 'sha256
+                                      (concat (funcall pad #x36)
+                                              (encode-coding-string text 'utf-8-unix))
+                                      nil nil t)))))
+
+(defun dualstack-epc-auth--equal (given expected)
+  "Return non-nil if the strings GIVEN and EXPECTED are equal.
+The time this takes does not tell where they differ."
+  (and (= (length given) (length expected))
+       (let ((difference 0))
+         (dotimes (i (length expected))
+           (setq difference (logior difference
+                                    (logxor (aref given i) (aref expected i)))))
+         (= difference 0))))
+
+(provide 'dualstack-epc-auth)
+
+;;; dualstack-epc-auth.el ends here

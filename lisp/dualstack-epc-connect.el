@@ -1,0 +1,140 @@
+;;; dualstack-epc-connect.el --- Open EPC connections, and prove them  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; `dualstack-epc-connect-async' connects to both address families, and with
+;; a token has both sides prove themselves before it gives the connection
+;; away.  `dualstack-epc-connect' is that and a wait.  `dualstack-epc-serve'
+;; takes connections.
+
+;;; Code:
+
+(require 'dualstack-epc)
+(require 'dualstack-epc-auth)
+
+(defconst dualstack-epc-connect--proof-timeout 5
+  "Seconds in which a server must answer each step of the proof.")
+
+;;;###autoload
+(cl-defun dualstack-epc-connect-async (host port &key token (name "dualstack-epc")
+                                            then else)
+  "Begin to connect to the EPC server at HOST and PORT; return at once.
+Later one of these is called, and once: THEN with the connection, or ELSE
+with the error, a list as `dualstack-epc-connect' signals it.  TOKEN and NAME
+are as there.  The value is a function of no arguments that gives the
+attempt up."
+  (let* (connection
+         (over nil)
+         (fail (lambda (err)
+                 (unless over
+                   (setq over t)
+                   (when connection
+                     (dualstack-epc-close connection))
+                   (when else
+                     (funcall else err)))))
+         (done (lambda ()
+                 (unless over
+                   (setq over t)
+                   (when then
+                     (funcall then connection)))))
+         (handle
+          (dualstack-open-async
+           host port :name name :coding 'binary :noquery t :else fail
+           :then (lambda (process)
+                   (setq connection (dualstack-epc-attach process))
+                   (if token
+                       (dualstack-epc-connect--prove connection token done fail)
+                     (funcall done))))))
+    (lambda ()
+      (setq over t)
+      (dualstack-cancel handle)
+      (when connection
+        (dualstack-epc-close connection)))))
+
+(defun dualstack-epc-connect--prove (connection token done fail)
+  "Have both sides of CONNECTION prove TOKEN, then call DONE.
+Or else call FAIL with the error."
+  (let* ((nonce (dualstack-epc-auth-nonce))
+         (refuse (lambda (err)
+                   (funcall fail (list 'dualstack-epc-auth-error
+                                       (error-message-string err)))))
+         (call (lambda (method argument then)
+                 (condition-case err
+                     (dualstack-epc-call-async
+                      connection method (list argument) :then then :else refuse
+                      :timeout dualstack-epc-connect--proof-timeout)
+                   (dualstack-epc-error (funcall refuse err))))))
+    (funcall
+     call 'dualstack-auth nonce
+     (lambda (reply)
+       (condition-case err
+           (funcall call 'dualstack-prove
+                    (dualstack-epc-auth-answer token nonce reply)
+                    (lambda (value)
+                      (if (eq value t)
+                          (funcall done)
+                        (funcall refuse '(error "The server refuses the token")))))
+         (dualstack-epc-auth-error (funcall fail err)))))))
+
+;;;###autoload
+(cl-defun dualstack-epc-connect (host port &key token (name "dualstack-epc"))
+  "Connect to the EPC server at HOST and PORT and return the connection.
+With TOKEN, a string, both sides prove that they know it before any call.
+NAME is the name of the process.  Timers and filters run meanwhile.  Signal
+`file-error' if nobody answers, or `dualstack-epc-auth-error' if the server
+does not know TOKEN."
+  (let* (connection
+         failure
+         (cancel (dualstack-epc-connect-async
+                  host port :token token :name name
+                  :then (lambda (value) (setq connection value))
+                  :else (lambda (err) (setq failure err)))))
+    (unwind-protect
+        (with-local-quit
+          (while (not (or connection failure))
+            (accept-process-output nil 0.005)))
+      (unless (or connection failure)
+        (funcall cancel)))
+    (cond (connection)
+          (failure (signal (car failure) (cdr failure)))
+          (t (signal 'quit nil)))))
+
+;;;###autoload
+(cl-defun dualstack-epc-serve (&key (name "dualstack-epc server") (port t) methods
+                                    on-connect)
+  "Serve EPC clients at PORT of both loopback addresses.
+PORT t means a free one.  Return the list of server processes; `delete-process'
+ends one.  METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]),
+what clients can call.  ON-CONNECT is called with each new connection.
+There is no authentication: any user of this machine can connect."
+  (dualstack-make-server
+   :name name :service port :coding 'binary :noquery t
+   :filter #'ignore
+   :sentinel (lambda (process event)
+               (when (string-prefix-p "open" event)
+                 (let ((connection (dualstack-epc-attach process)))
+                   (dolist (method methods)
+                     (apply #'dualstack-epc-define-method connection method))
+                   (when on-connect
+                     (dualstack-epc-later on-connect connection)))))))
+
+(provide 'dualstack-epc-connect)
+
+;;; dualstack-epc-connect.el ends here

@@ -1,0 +1,490 @@
+;;; dualstack-sidecar.el --- A Python process of Emacs's own  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A sidecar is a child process that serves EPC to this Emacs alone.
+;;
+;; 1. `dualstack-sidecar-start' starts the child.  It prints its port as the
+;;    first line, and as the second one a token and its addresses; standard
+;;    error goes to a log buffer.
+;; 2. Emacs connects to an address that the child has told, and both prove
+;;    the token.  The sidecar is then running, and :then is called.
+;; 3. The child ends by itself when its input does: Emacs never waits for it,
+;;    and when Emacs is killed it goes too.
+;; 4. When the child ends unasked, every call ends with an error, the last
+;;    lines of its log are shown, and if wanted it is started again.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'dualstack-epc)
+(require 'dualstack-epc-connect)
+
+(define-error 'dualstack-sidecar-error "Sidecar")
+
+(defcustom dualstack-python nil
+  "The Python interpreter that runs sidecars, or nil.
+Nil means the one that `dualstack-sidecar-install' has set up, or else the
+first python3 or python on the path."
+  :type '(choice (const :tag "Choose" nil) file)
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+(defcustom dualstack-sidecar-directory
+  (locate-user-emacs-file "dualstack-venv")
+  "Where `dualstack-sidecar-install' puts the Python environment."
+  :type 'directory
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+(defcustom dualstack-sidecar-timeout 20
+  "Seconds within which a sidecar must have started."
+  :type 'number
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+(cl-defstruct (dualstack-sidecar (:constructor dualstack-sidecar--make)
+                                 (:copier nil))
+  "A child process that serves EPC.
+NAME names it, COMMAND is its command line.  STATE is `starting',
+`running', `stopping', `stopped' or `failed'; PROCESS the child, LOG the
+buffer of its standard error.  PORT, TOKEN and ADDRESSES, pairs of host and
+port, are what it has announced; ADDRESS is the one connected to.
+CONNECTION is the `dualstack-epc-connection'.  METHODS is what the
+sidecar can call; AUTO-RESTART says that it is started again.  STARTED is the time as of
+`float-time', RESTARTS how often it was started again in a row.  FAILURE is
+the last error."
+  name command auth methods auto-restart state process log port token addresses
+  address connection started (restarts 0) failure
+  (-output "") -stderr -timer -then -else -cancel)
+
+(defvar dualstack-sidecars nil
+  "All sidecars of this Emacs that were started, newest first.")
+
+;;;; Finding
+
+(defun dualstack-sidecar-get (&optional name)
+  "Return the sidecar called NAME, by default \"dualstack\", or nil."
+  (cl-find (or name "dualstack") dualstack-sidecars
+           :key #'dualstack-sidecar-name :test #'equal))
+
+(defun dualstack-sidecar-python ()
+  "Return the Python interpreter for sidecars; signal `dualstack-sidecar-error'."
+  (let ((own (dualstack-sidecar-venv-python)))
+    (cond (dualstack-python
+           (or (executable-find dualstack-python)
+               (signal 'dualstack-sidecar-error
+                       (list (format "There is no program %s: set `dualstack-python'"
+                                     dualstack-python)))))
+          ((file-executable-p own) own)
+          ((executable-find "python3"))
+          ((executable-find "python"))
+          (t (signal 'dualstack-sidecar-error
+                     '("There is no Python on the path: install Python 3.10 or \
+later, or set `dualstack-python'"))))))
+
+(defun dualstack-sidecar-venv-python ()
+  "Return where the interpreter of `dualstack-sidecar-directory' is, or would be."
+  (expand-file-name (if (eq system-type 'windows-nt) "Scripts/python.exe" "bin/python")
+                    dualstack-sidecar-directory))
+
+(defun dualstack-sidecar-default-command (&rest modules)
+  "Return the command line that serves MODULES, names or files, with proof."
+  (append (list (dualstack-sidecar-python) "-m" "dualstack_epc" "serve"
+                "--auth" "--exit-on-eof")
+          modules))
+
+;;;; Starting
+
+;;;###autoload
+(cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules (auth t)
+                                        methods restart then else wait)
+  "Start the sidecar NAME and return it at once; it connects by itself.
+One that runs already is returned as it is.
+
+COMMAND is a list, a program and arguments that serve EPC.  By default it is
+`dualstack-epc serve' with MODULES, names of Python modules or files.
+COMMAND prints its port as its first line; if AUTH is non-nil, the second
+line is that of `dualstack-epc serve --auth'.  It must end when its input
+does.  METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
+the sidecar can call.  If RESTART is non-nil, it is started again when it
+crashes, after a delay that grows.
+
+THEN is called with the sidecar once it runs, ELSE with the error if it does
+not: a list of `dualstack-sidecar-error' and a text.  With WAIT return when it
+runs, or signal that error."
+  (interactive)
+  (let ((sidecar (dualstack-sidecar-get name)))
+    (when (called-interactively-p 'any)
+      (setq then (lambda (sidecar)
+                   (message "%s" (dualstack-sidecar-describe sidecar)))))
+    (unless (and sidecar (memq (dualstack-sidecar-state sidecar) '(starting running)))
+      (when sidecar
+        (dualstack-sidecar--release sidecar)
+        (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
+      (setq sidecar (dualstack-sidecar--make
+                     :name name :auth auth :methods methods :auto-restart restart
+                     :command (or command
+                                  (apply #'dualstack-sidecar-default-command modules))))
+      (push sidecar dualstack-sidecars)
+      (dualstack-sidecar--launch sidecar))
+    (dualstack-sidecar--notify sidecar then else)
+    (when wait
+      (dualstack-sidecar--await sidecar))
+    sidecar))
+
+(defun dualstack-sidecar-describe (sidecar)
+  "Return a phrase about SIDECAR and what state it is in."
+  (pcase (dualstack-sidecar-state sidecar)
+    ('running (format "%s runs: process %d at %s" (dualstack-sidecar-name sidecar)
+                      (process-id (dualstack-sidecar-process sidecar))
+                      (dualstack-sidecar-address sidecar)))
+    ('failed (format "%s: %s" (dualstack-sidecar-name sidecar)
+                     (cadr (dualstack-sidecar-failure sidecar))))
+    (state (format "%s is %s" (dualstack-sidecar-name sidecar) state))))
+
+(defun dualstack-sidecar--notify (sidecar then else)
+  "Call THEN or ELSE once it is clear whether SIDECAR runs."
+  (pcase (dualstack-sidecar-state sidecar)
+    ('running (when then (dualstack-epc-later then sidecar)))
+    ('failed (when else (dualstack-epc-later else (dualstack-sidecar-failure sidecar))))
+    (_ (when then (push then (dualstack-sidecar--then sidecar)))
+       (when else (push else (dualstack-sidecar--else sidecar))))))
+
+(defun dualstack-sidecar--await (sidecar)
+  "Wait until SIDECAR runs, or signal why it does not."
+  (with-local-quit
+    (while (eq (dualstack-sidecar-state sidecar) 'starting)
+      (accept-process-output nil 0.01)))
+  (pcase (dualstack-sidecar-state sidecar)
+    ('running sidecar)
+    ('failed (signal (car (dualstack-sidecar-failure sidecar))
+                     (cdr (dualstack-sidecar-failure sidecar))))
+    ('starting (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
+               (signal 'quit nil))
+    (_ (signal 'dualstack-sidecar-error (list (dualstack-sidecar-describe sidecar))))))
+
+(defun dualstack-sidecar--launch (sidecar)
+  "Start the process of SIDECAR."
+  (let ((log (dualstack-sidecar--log-buffer sidecar))
+        (process-adaptive-read-buffering nil)
+        (name (dualstack-sidecar-name sidecar)))
+    (setf (dualstack-sidecar-state sidecar) 'starting
+          (dualstack-sidecar-started sidecar) (float-time)
+          (dualstack-sidecar-failure sidecar) nil
+          (dualstack-sidecar--output sidecar) ""
+          (dualstack-sidecar-log sidecar) log
+          (dualstack-sidecar--stderr sidecar)
+          (make-pipe-process :name (concat name " stderr") :noquery t
+                             :coding 'utf-8 :sentinel #'ignore
+                             :filter (lambda (_process text)
+                                       (dualstack-sidecar--log-text log text)))
+          (dualstack-sidecar--timer sidecar)
+          (run-at-time dualstack-sidecar-timeout nil
+                       #'dualstack-sidecar--late sidecar))
+    (dualstack-sidecar--log-text
+     log (format "--- %s %s\n" (format-time-string "%F %T")
+                 (mapconcat #'identity (dualstack-sidecar-command sidecar) " ")))
+    (dualstack-sidecar--show-in-mode-line)
+    (condition-case err
+        (setf (dualstack-sidecar-process sidecar)
+              (make-process
+               :name name :command (dualstack-sidecar-command sidecar)
+               :connection-type 'pipe :noquery t :coding 'utf-8
+               :stderr (dualstack-sidecar--stderr sidecar)
+               :filter (lambda (_process text)
+                         (dualstack-sidecar--read sidecar text))
+               :sentinel (lambda (process _event)
+                           (unless (process-live-p process)
+                             (dualstack-sidecar--ended sidecar process)))))
+      (file-error
+       (dualstack-sidecar--fail
+        sidecar (format "%s does not start: %s" (car (dualstack-sidecar-command sidecar))
+                        (error-message-string err)))))))
+
+(defun dualstack-sidecar--late (sidecar)
+  "Give up SIDECAR, which has not started in time."
+  (dualstack-sidecar--fail
+   sidecar
+   (if (dualstack-sidecar-port sidecar)
+       (format "no answer at port %d within %s s" (dualstack-sidecar-port sidecar)
+               dualstack-sidecar-timeout)
+     (format "no port line within %s s%s" dualstack-sidecar-timeout
+             (dualstack-sidecar--last-lines sidecar)))))
+
+;;;; The announcement
+
+(defun dualstack-sidecar--read (sidecar text)
+  "Take TEXT, which SIDECAR has printed on standard output."
+  (if (or (dualstack-sidecar-connection sidecar)
+          (dualstack-sidecar--cancel sidecar)
+          (not (eq (dualstack-sidecar-state sidecar) 'starting)))
+      (dualstack-sidecar--log-text (dualstack-sidecar-log sidecar) text)
+    (setf (dualstack-sidecar--output sidecar)
+          (concat (dualstack-sidecar--output sidecar) text))
+    (let ((lines (split-string (dualstack-sidecar--output sidecar) "\r?\n")))
+      (cond ((and (cdr lines) (not (string-match-p "\\`[0-9]+\\'" (car lines))))
+             (dualstack-sidecar--fail
+              sidecar (format "it printed %S where its port should be" (car lines))))
+            ((and (cdr lines) (not (dualstack-sidecar-auth sidecar)))
+             (dualstack-sidecar--connect sidecar (string-to-number (car lines)) nil))
+            ((cddr lines)
+             (dualstack-sidecar--connect sidecar (string-to-number (car lines))
+                                         (cadr lines)))
+            ((> (length (dualstack-sidecar--output sidecar)) 10000)
+             (dualstack-sidecar--fail sidecar "it printed no port, but much else"))))))
+
+(defun dualstack-sidecar--connect (sidecar port announcement)
+  "Connect to SIDECAR at PORT, as ANNOUNCEMENT says, a string or nil."
+  (let ((announced (and announcement (ignore-errors (car (read-from-string announcement))))))
+    (pcase announced
+      ((guard (null announcement))
+       (setf (dualstack-sidecar-port sidecar) port
+             (dualstack-sidecar-addresses sidecar) (list (cons "localhost" port)))
+       (dualstack-sidecar--try-next sidecar (dualstack-sidecar-addresses sidecar) nil))
+      (`(dualstack-epc 1 :token ,(and (pred stringp) token) :addresses ,addresses)
+       (setf (dualstack-sidecar-port sidecar) port
+             (dualstack-sidecar-token sidecar) token
+             (dualstack-sidecar-addresses sidecar) addresses)
+       (dualstack-sidecar--try-next sidecar addresses nil))
+      (_ (dualstack-sidecar--fail
+          sidecar (format "it printed %S where its announcement should be"
+                          announcement))))))
+
+(defun dualstack-sidecar--try-next (sidecar addresses err)
+  "Connect to SIDECAR at the first of ADDRESSES, or else at the others.
+ERR is the error of the one before."
+  (pcase addresses
+    ('nil (dualstack-sidecar--fail sidecar (error-message-string err)))
+    (`((,host . ,port) . ,others)
+     (setf (dualstack-sidecar-address sidecar)
+           (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port)
+           (dualstack-sidecar--cancel sidecar)
+           (dualstack-epc-connect-async
+            host port :name (concat (dualstack-sidecar-name sidecar) " connection")
+            :token (dualstack-sidecar-token sidecar)
+            :then (lambda (connection)
+                    (dualstack-sidecar--ready sidecar connection))
+            :else (lambda (err)
+                    (when (eq (dualstack-sidecar-state sidecar) 'starting)
+                      (dualstack-sidecar--try-next sidecar others err))))))))
+
+(defun dualstack-sidecar--ready (sidecar connection)
+  "Note that SIDECAR runs, over CONNECTION."
+  (if (not (eq (dualstack-sidecar-state sidecar) 'starting))
+      (dualstack-epc-close connection)
+    (dolist (method (dualstack-sidecar-methods sidecar))
+      (apply #'dualstack-epc-define-method connection method))
+    (dualstack-sidecar--disarm sidecar)
+    (setf (dualstack-sidecar-connection sidecar) connection
+          (dualstack-sidecar-state sidecar) 'running)
+    (dualstack-sidecar--show-in-mode-line)
+    (dualstack-sidecar--tell sidecar)))
+
+(defun dualstack-sidecar--tell (sidecar)
+  "Call whoever waits to hear whether SIDECAR runs."
+  (let ((then (nreverse (dualstack-sidecar--then sidecar)))
+        (else (nreverse (dualstack-sidecar--else sidecar))))
+    (setf (dualstack-sidecar--then sidecar) nil
+          (dualstack-sidecar--else sidecar) nil)
+    (if (eq (dualstack-sidecar-state sidecar) 'running)
+        (dolist (function then)
+          (dualstack-epc-later function sidecar))
+      (dolist (function else)
+        (dualstack-epc-later function (dualstack-sidecar-failure sidecar))))))
+
+;;;; The end
+
+;;;###autoload
+(defun dualstack-sidecar-stop (&optional name)
+  "Stop the sidecar NAME, by default \"dualstack\".
+Its input is closed, at which it ends; what has not ended after two seconds
+is killed.  Emacs does not wait for that."
+  (interactive)
+  (let ((sidecar (dualstack-sidecar-get name)))
+    (cond ((null sidecar)
+           (user-error "No sidecar %s was started" (or name "dualstack")))
+          (t
+           (setf (dualstack-sidecar-state sidecar) 'stopping
+                 (dualstack-sidecar-failure sidecar)
+                 '(dualstack-sidecar-error "It was stopped"))
+           (dualstack-sidecar--tell sidecar)
+           (dualstack-sidecar--release sidecar)))))
+
+(defun dualstack-sidecar--release (sidecar)
+  "Let go of SIDECAR's connection, timers and process."
+  (dualstack-sidecar--disarm sidecar)
+  (when (dualstack-sidecar--cancel sidecar)
+    (funcall (dualstack-sidecar--cancel sidecar))
+    (setf (dualstack-sidecar--cancel sidecar) nil))
+  (when (dualstack-sidecar-connection sidecar)
+    (dualstack-epc-close (dualstack-sidecar-connection sidecar))
+    (setf (dualstack-sidecar-connection sidecar) nil))
+  (let ((process (dualstack-sidecar-process sidecar)))
+    (cond ((process-live-p process)
+           (ignore-errors (process-send-eof process))
+           (setf (dualstack-sidecar--timer sidecar)
+                 (run-at-time 2 nil #'delete-process process)))
+          (t
+           (dualstack-sidecar--forget-process sidecar)))))
+
+(defun dualstack-sidecar--forget-process (sidecar)
+  "Note that SIDECAR's process has ended, and read what is left of its log."
+  (dualstack-sidecar--disarm sidecar)
+  (let ((stderr (dualstack-sidecar--stderr sidecar)))
+    (when (process-live-p stderr)
+      (while (accept-process-output stderr 0.01)))
+    (when stderr
+      (delete-process stderr)))
+  (setf (dualstack-sidecar--stderr sidecar) nil)
+  (when (memq (dualstack-sidecar-state sidecar) '(starting running stopping))
+    (setf (dualstack-sidecar-state sidecar) 'stopped))
+  (dualstack-sidecar--show-in-mode-line))
+
+(defun dualstack-sidecar--disarm (sidecar)
+  "Cancel the timer of SIDECAR."
+  (when (dualstack-sidecar--timer sidecar)
+    (cancel-timer (dualstack-sidecar--timer sidecar))
+    (setf (dualstack-sidecar--timer sidecar) nil)))
+
+(defun dualstack-sidecar--ended (sidecar process)
+  "Note that PROCESS of SIDECAR has ended."
+  (when (eq process (dualstack-sidecar-process sidecar))
+    (let ((state (dualstack-sidecar-state sidecar))
+          (status (process-exit-status process)))
+      (dualstack-sidecar--forget-process sidecar)
+      (when (memq state '(starting running))
+        (dualstack-sidecar--fail
+         sidecar
+         (concat (format (if (eq state 'starting) "it ended before it ran, with status %s"
+                           "it crashed, with status %s")
+                         status)
+                 (dualstack-sidecar--advice sidecar)
+                 (dualstack-sidecar--last-lines sidecar)))
+        (when (and (eq state 'running) (dualstack-sidecar-auto-restart sidecar))
+          (dualstack-sidecar--restart-later sidecar))))))
+
+(defun dualstack-sidecar--advice (sidecar)
+  "Return what the user of SIDECAR, which has ended, can do about it."
+  (if (string-match-p "No module named '?\\(?:dualstack_epc\\|epc\\|sexpdata\\)\\>"
+                      (dualstack-sidecar--current-log sidecar))
+      (format "; %s has no dualstack_epc: type M-x dualstack-sidecar-install"
+              (car (dualstack-sidecar-command sidecar)))
+    ""))
+
+(defun dualstack-sidecar--fail (sidecar reason)
+  "Note that SIDECAR does not run, for REASON, and say so."
+  (setf (dualstack-sidecar-state sidecar) 'failed
+        (dualstack-sidecar-failure sidecar)
+        (list 'dualstack-sidecar-error
+              (format "%s: %s" (dualstack-sidecar-name sidecar) reason)))
+  (dualstack-log "%s" (cadr (dualstack-sidecar-failure sidecar)))
+  (unless noninteractive
+    (message "%s" (cadr (dualstack-sidecar-failure sidecar))))
+  (dualstack-sidecar--tell sidecar)
+  (dualstack-sidecar--release sidecar)
+  (dualstack-sidecar--show-in-mode-line))
+
+(defun dualstack-sidecar--restart-later (sidecar)
+  "Start SIDECAR again, the later the more often that has been necessary."
+  (when (> (- (float-time) (dualstack-sidecar-started sidecar)) 60)
+    (setf (dualstack-sidecar-restarts sidecar) 0))
+  (let ((delay (min 60 (* 0.5 (expt 2 (dualstack-sidecar-restarts sidecar))))))
+    (cl-incf (dualstack-sidecar-restarts sidecar))
+    (dualstack-log "%s: starts again in %s s" (dualstack-sidecar-name sidecar) delay)
+    (setf (dualstack-sidecar--timer sidecar)
+          (run-at-time delay nil #'dualstack-sidecar--launch sidecar))))
+
+;;;###autoload
+(defun dualstack-sidecar-restart (&optional name)
+  "Stop the sidecar NAME, by default \"dualstack\", and start it again."
+  (interactive)
+  (let ((old (or (dualstack-sidecar-get name)
+                 (user-error "No sidecar %s was started" (or name "dualstack")))))
+    (dualstack-sidecar-stop name)
+    (setq dualstack-sidecars (delq old dualstack-sidecars))
+    (dualstack-sidecar-start :name (dualstack-sidecar-name old)
+                             :command (dualstack-sidecar-command old)
+                             :auth (dualstack-sidecar-auth old)
+                             :methods (dualstack-sidecar-methods old)
+                             :restart (dualstack-sidecar-auto-restart old))))
+
+;;;; Log and mode line
+
+(defun dualstack-sidecar--log-buffer (sidecar)
+  "Return the buffer for SIDECAR's standard error."
+  (with-current-buffer (get-buffer-create
+                        (format "*dualstack-sidecar %s*" (dualstack-sidecar-name sidecar)))
+    (unless (derived-mode-p 'special-mode)
+      (special-mode))
+    (current-buffer)))
+
+(defun dualstack-sidecar--log-text (log text)
+  "Append TEXT to the buffer LOG; its beginning makes room."
+  (when (buffer-live-p log)
+    (with-current-buffer log
+      (let ((inhibit-read-only t))
+        (save-excursion
+          (goto-char (point-max))
+          (insert text)
+          (when (> (buffer-size) dualstack-log-size)
+            (delete-region (point-min) (- (point-max) dualstack-log-size))))))))
+
+(defun dualstack-sidecar--current-log (sidecar)
+  "Return what SIDECAR has logged since it was started the last time."
+  (with-current-buffer (dualstack-sidecar-log sidecar)
+    (save-excursion
+      (goto-char (point-max))
+      (if (re-search-backward "^--- .*\n" nil t)
+          (buffer-substring-no-properties (match-end 0) (point-max))
+        (buffer-string)))))
+
+(defun dualstack-sidecar--last-lines (sidecar)
+  "Return the last lines of SIDECAR's log, after a newline, or nothing."
+  (let ((lines (last (split-string (dualstack-sidecar--current-log sidecar) "\n" t) 5)))
+    (if lines
+        (concat "\n" (mapconcat #'identity lines "\n"))
+      "")))
+
+(defvar dualstack-sidecar--mode-line nil
+  "What the mode line says of sidecars that start.")
+(put 'dualstack-sidecar--mode-line 'risky-local-variable t)
+
+(defun dualstack-sidecar--show-in-mode-line ()
+  "Show in the mode line which sidecars are starting, or nothing."
+  (let ((starting (cl-remove 'starting dualstack-sidecars
+                             :key #'dualstack-sidecar-state :test-not #'eq)))
+    (setq dualstack-sidecar--mode-line
+          (and starting
+               (format " [%s...]" (mapconcat #'dualstack-sidecar-name starting " "))))
+    (if starting
+        (add-to-list 'mode-line-misc-info '(t dualstack-sidecar--mode-line) t)
+      (setq mode-line-misc-info
+            (delete '(t dualstack-sidecar--mode-line) mode-line-misc-info)))
+    (force-mode-line-update t)))
+
+(autoload 'dualstack-sidecar-install "dualstack-sidecar-install" nil t)
+(autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
+(autoload 'dualstack-hello "dualstack-sidecar-status" nil t)
+
+(provide 'dualstack-sidecar)
+
+;;; dualstack-sidecar.el ends here
