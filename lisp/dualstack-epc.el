@@ -243,14 +243,15 @@ A reply that another wait inside this one has read is seen then.")
 (defun dualstack-epc--wait (connection request cancel-on-input)
   "Wait for REQUEST of CONNECTION and return its value, or signal its error.
 CANCEL-ON-INPUT is as for `dualstack-epc-call'."
-  (let ((process (dualstack-epc-connection-process connection))
-        (read-process-output-max (max read-process-output-max 65536))
+  (let ((read-process-output-max (max read-process-output-max 65536))
         (cancelled nil))
     (unwind-protect
         (with-local-quit
           (while (not (or (dualstack-epc--request-state request)
                           (setq cancelled (and cancel-on-input (input-pending-p)))))
-            (accept-process-output process dualstack-epc--slice)))
+            ;; Not for the process: of one that has closed Emacs returns at once,
+            ;; without the look at others that would call the sentinel.
+            (accept-process-output nil dualstack-epc--slice)))
       (unless (dualstack-epc--request-state request)
         (dualstack-epc--forget connection request)))
     (pcase (dualstack-epc--request-state request)
@@ -440,11 +441,12 @@ It runs in the order of such calls.  One that waits keeps nobody waiting."
   (let ((job (pop dualstack-epc--jobs)))
     (when dualstack-epc--jobs
       (run-at-time 0 nil #'dualstack-epc--run-jobs))
-    (condition-case-unless-debug err
-        (let ((inhibit-quit nil))
-          (apply job))
-      (quit)
-      (error (message "dualstack-epc: %s" (error-message-string err))))))
+    (condition-case nil
+        (condition-case-unless-debug err
+            (let ((inhibit-quit nil))
+              (apply job))
+          (error (message "dualstack-epc: %s" (error-message-string err))))
+      (quit))))
 
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
 (autoload 'dualstack-epc-connect-async "dualstack-epc-connect")

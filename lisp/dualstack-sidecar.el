@@ -193,7 +193,7 @@ runs, or signal that error."
           (dualstack-sidecar--output sidecar) ""
           (dualstack-sidecar-log sidecar) log
           (dualstack-sidecar--stderr sidecar)
-          (make-pipe-process :name (concat name " stderr") :noquery t
+          (make-pipe-process :name (concat name " stderr") :noquery t :buffer log
                              :coding 'utf-8 :sentinel #'ignore
                              :filter (lambda (_process text)
                                        (dualstack-sidecar--log-text log text)))

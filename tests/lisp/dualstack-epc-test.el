@@ -1,0 +1,608 @@
+;;; dualstack-epc-test.el --- Tests for dualstack-epc  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; The peers are real: Python servers, ours and python-epc's, epc.el where it
+;; is installed, this Emacs itself, and a server that sends what it is told.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+(require 'dualstack-epc)
+(require 'dualstack-epc-connect)
+
+(defmacro dualstack-epc-test-with-pair (bindings &rest body)
+  "Run BODY with two ends of a connection of this Emacs to itself.
+BINDINGS is (CLIENT SERVER METHODS)."
+  (declare (indent 1) (debug ((symbolp symbolp form) body)))
+  (let ((servers (make-symbol "servers")))
+    `(let* (,(cadr bindings)
+            (,servers (dualstack-epc-serve
+                       :methods ,(nth 2 bindings)
+                       :on-connect (lambda (connection)
+                                     (setq ,(cadr bindings) connection))))
+            (,(car bindings) (dualstack-epc-connect
+                              "localhost" (process-contact (car ,servers) :service))))
+       (unwind-protect
+           (progn
+             (dualstack-test-wait (lambda () ,(cadr bindings)))
+             ,@body)
+         (dualstack-epc-close ,(car bindings))
+         (when ,(cadr bindings)
+           (dualstack-epc-close ,(cadr bindings)))
+         (mapc #'delete-process ,servers)))))
+
+(defmacro dualstack-epc-test-with-raw (bindings &rest body)
+  "Run BODY with a connection whose other end is a plain process.
+BINDINGS is (CONNECTION PROCESS); PROCESS keeps what arrives in its property
+`text'."
+  (declare (indent 1) (debug ((symbolp symbolp) body)))
+  (let ((server (make-symbol "server")))
+    `(let (,(cadr bindings))
+       (dualstack-test-with-servers
+           ((,server 'ipv4 :coding 'binary
+                     :filter (lambda (process text)
+                               (process-put process 'text
+                                            (concat (process-get process 'text) text)))
+                     :log (lambda (_server client _message)
+                            (setq ,(cadr bindings) client))))
+         (let ((,(car bindings) (dualstack-epc-connect
+                                 "localhost" (dualstack-test-port ,server))))
+           (unwind-protect
+               (progn
+                 (dualstack-test-wait (lambda () ,(cadr bindings)))
+                 ,@body)
+             (dualstack-epc-close ,(car bindings))))))))
+
+(defun dualstack-epc-test-frame (text)
+  "Return TEXT as a frame."
+  (let ((payload (encode-coding-string (concat text "\n") 'utf-8-unix)))
+    (concat (format "%06x" (length payload)) payload)))
+
+(defun dualstack-epc-test-received (process count)
+  "Wait until PROCESS has received COUNT frames, and return what it has."
+  (dualstack-test-wait
+   (lambda ()
+     (let ((text (or (process-get process 'text) ""))
+           (found nil))
+       (while (and (>= (length text) 6)
+                   (>= (length text) (+ 6 (string-to-number (substring text 0 6) 16))))
+         (let ((end (+ 6 (string-to-number (substring text 0 6) 16))))
+           (push (car (read-from-string (decode-coding-string (substring text 6 end) 'utf-8)))
+                 found)
+           (setq text (substring text end))))
+       (and (>= (length found) count) (nreverse found))))))
+
+(defmacro dualstack-epc-test-error (&rest body)
+  "Run BODY and return the error that it signals, or nil."
+  `(condition-case err (progn ,@body nil) (dualstack-epc-error err)))
+
+(defmacro dualstack-epc-test-with-python (bindings &rest body)
+  "Run BODY with a connection to a Python server of ours.
+BINDINGS is (CONNECTION CODE), CODE being Python that defines functions."
+  (declare (indent 1) (debug ((symbolp form) body)))
+  `(dualstack-test-with-child
+       (child dualstack-test-python "-c"
+              (concat "from dualstack_epc.server import DualStackEPCServer\n"
+                      "server = DualStackEPCServer()\n"
+                      "f = server.register_function\n"
+                      "f(lambda *a: a, 'echo')\n" ,(cadr bindings)
+                      "\nserver.print_port()\nserver.serve_forever()\n"))
+     (let ((,(car bindings) (dualstack-epc-connect
+                             "localhost" (dualstack-test-child-port child))))
+       (unwind-protect
+           (progn ,@body)
+         (dualstack-epc-close ,(car bindings))))))
+
+;;;; Calls
+
+(dualstack-deftest dualstack-epc-call-python ()
+  "Calls of a Python server give values and errors."
+  (dualstack-epc-test-with-python
+      (connection "
+import os
+def fail():
+    raise ValueError('not so')
+f(fail)
+f(lambda: object(), 'unsendable')
+f(lambda n: 'x' * n, 'big')
+")
+    (should (equal (dualstack-epc-call connection 'echo '(1 "ä" nil sym)) '(1 "ä" nil sym)))
+    (should (equal (dualstack-epc-test-error (dualstack-epc-call connection 'fail nil))
+                   '(dualstack-epc-remote-error fail "ValueError('not so')")))
+    (should (string-match-p "object" (nth 2 (dualstack-epc-test-error
+                                             (dualstack-epc-call connection 'unsendable nil)))))
+    (should (equal (dualstack-epc-test-error (dualstack-epc-call connection 'no-such nil))
+                   '(dualstack-epc-protocol-error no-such "EPC-ERROR: No such method : no-such")))
+    (should (= (length (dualstack-epc-call connection 'big '(3000000))) 3000000))
+    (should (string-match-p "16,777" (nth 2 (dualstack-epc-test-error
+                                             (dualstack-epc-call connection 'big '(16777216))))))
+    (should (equal (car (dualstack-epc-methods connection))
+                   '(echo (&rest a) "")))
+    (should (dualstack-epc-live-p connection))))
+
+(dualstack-deftest dualstack-epc-call-python-epc ()
+  "Python-epc's own server is called, and calls."
+  (dualstack-test-with-child
+      (child dualstack-test-python "-c" "
+from epc.server import ThreadingEPCServer
+server = ThreadingEPCServer(('127.0.0.1', 0))
+server.daemon_threads = True
+server.register_function(lambda *a: a, 'echo')
+server.register_function(lambda x: server.clients[0].call_sync('twice', [x]), 'ask')
+server.print_port()
+server.serve_forever()
+")
+    (let ((connection (dualstack-epc-connect "localhost" (dualstack-test-child-port child))))
+      (unwind-protect
+          (progn
+            (dualstack-epc-define-method connection 'twice (lambda (x) (* 2 x)))
+            (should (equal (dualstack-epc-call connection 'echo '("x" (1 2))) '("x" (1 2))))
+            (should (= (dualstack-epc-call connection 'ask '(21)) 42))
+            (should (equal (mapcar #'car (dualstack-epc-methods connection)) '(echo ask))))
+        (dualstack-epc-close connection)))))
+
+(defun dualstack-epc-test-epc-el (&rest forms)
+  "Return a command that runs FORMS in an Emacs with epc.el.
+Skip the test where that is not installed."
+  (let ((path (file-expand-wildcards "/usr/share/emacs/site-lisp/elpa-src/*")))
+    (unless (let ((load-path path)) (locate-library "epcs"))
+      (ert-skip "needs epc.el (Debian: elpa-epc)"))
+    (list "sh" "-c" "exec timeout 60 \"$0\" \"$@\" 2>/dev/null"
+          (expand-file-name invocation-name invocation-directory)
+          "-Q" "--batch" "--eval"
+          (prin1-to-string
+           `(progn
+              (setq load-path (append ',path load-path))
+              (require 'epcs)
+              ;; epcs.el 0.1.1 asks for what Emacs 26 and later refuse.
+              (advice-add 'make-network-process :filter-args
+                          (lambda (args)
+                            (if (plist-get args :server) (plist-put args :nowait nil) args)))
+              ,@forms)))))
+
+(defmacro dualstack-epc-test-with-epc-el (forms &rest body)
+  "Run BODY while an Emacs with epc.el runs FORMS.
+What that has printed is in the current buffer once it has ended."
+  (declare (indent 1))
+  `(with-temp-buffer
+     (let ((child (make-process :name "epc.el" :buffer (current-buffer) :noquery t
+                                :connection-type 'pipe :sentinel #'ignore
+                                :command (apply #'dualstack-epc-test-epc-el ,forms))))
+       (unwind-protect
+           (progn ,@body)
+         (delete-process child)
+         (dualstack-test-wait (lambda () (not (process-live-p child))))))))
+
+(dualstack-deftest dualstack-epc-call-epcs ()
+  "The server of epc.el is called."
+  (let ((port (dualstack-test-free-port))
+        connection)
+    (dualstack-epc-test-with-epc-el
+        `((epcs:server-start
+           (lambda (manager) (epc:define-method manager 'echo (lambda (&rest a) a)))
+           ,port)
+          (while t (sleep-for 1)))
+      (dualstack-test-wait
+       (lambda ()
+         (setq connection (ignore-errors (dualstack-epc-connect "localhost" port))))
+       30)
+      (unwind-protect
+          (should (equal (dualstack-epc-call connection 'echo '(1 "ä" (x . y)))
+                         '(1 "ä" (x . y))))
+        (dualstack-epc-close connection)))))
+
+(dualstack-deftest dualstack-epc-called-by-epc-el ()
+  "A client of epc.el calls this Emacs."
+  (let* (connection
+         (servers (dualstack-epc-serve :methods '((plus +))
+                                       :on-connect (lambda (c) (setq connection c)))))
+    (unwind-protect
+        (dualstack-epc-test-with-epc-el
+            `((let ((manager (make-epc:manager
+                              :port ,(process-contact (car servers) :service))))
+                (setf (epc:manager-connection manager)
+                      (epc:connect "127.0.0.1" (epc:manager-port manager)))
+                (epc:init-epc-layer manager)
+                (princ (format "SUM %s\n" (epc:call-sync manager 'plus '(1 2))))))
+          (dualstack-test-wait (lambda () (string-match-p "^SUM 3$" (buffer-string))) 30))
+      (when connection
+        (dualstack-epc-close connection))
+      (mapc #'delete-process servers))))
+
+(dualstack-deftest dualstack-epc-both-directions ()
+  "Each end calls the other, nested 32 deep."
+  (dualstack-epc-test-with-pair (client server nil)
+    (dualstack-epc-define-method
+     client 'down (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call client 'up (list (1- n)))))))
+    (dualstack-epc-define-method
+     server 'up (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call server 'down (list (1- n)))))))
+    (should (= (dualstack-epc-call client 'up '(32)) 32))
+    (should (equal (mapcar #'car (dualstack-epc-methods client)) '(up)))))
+
+(dualstack-deftest dualstack-epc-async ()
+  "Each asynchronous call ends in one call of one function, in any order."
+  (dualstack-epc-test-with-pair
+      (client _server `((echo ,(lambda (x) x)) (fail ,(lambda () (error "So")))))
+    (let (values errors)
+      (dotimes (i 64)
+        (dualstack-epc-call-async client 'echo (list i)
+                                  :then (lambda (value) (push value values))
+                                  :else #'error))
+      (dualstack-epc-call-async client 'fail nil :then #'error
+                                :else (lambda (err) (push err errors)))
+      (dualstack-test-wait (lambda () (and errors (= (length values) 64))))
+      (should (equal (sort values #'<) (number-sequence 0 63)))
+      (should (equal errors '((dualstack-epc-remote-error fail "So")))))))
+
+(dualstack-deftest dualstack-epc-cancel-handle ()
+  "After a cancel neither function is called."
+  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+    (dualstack-epc-cancel client (dualstack-epc-call-async client 'echo '(1)
+                                                           :then #'error :else #'error))
+    (should (= (dualstack-epc-call client 'echo '(2)) 2))
+    (should (= 0 (hash-table-count (dualstack-epc-connection--pending client))))))
+
+;;;; Waiting inside waiting
+
+(dualstack-deftest dualstack-epc-nested-in-a-timer ()
+  "A call from a timer during a call neither delays nor ends the outer one."
+  (dualstack-epc-test-with-python (connection "
+import time
+def slow(x):
+    time.sleep(x)
+    return x
+f(slow)
+")
+    (let* ((inner nil)
+           (start (float-time))
+           (timer (run-at-time 0.05 nil
+                               (lambda ()
+                                 (setq inner (dualstack-epc-call connection 'slow '(0.6)))))))
+      (should (= (dualstack-epc-call connection 'slow '(0.2)) 0.2))
+      ;; The inner call is inside the outer one's wait, which it must not outlast by much.
+      (should (< (- (float-time) start) 1.2))
+      (cancel-timer timer)
+      (should (= inner 0.6)))))
+
+(dualstack-deftest dualstack-epc-nested-outer-not-stalled ()
+  "A reply for an outer call that an inner one reads ends the outer one soon."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let* ((ended nil)
+           (timer (run-at-time
+                   0.01 nil
+                   (lambda ()
+                     (run-at-time 0.1 nil
+                                  (lambda ()
+                                    (process-send-string
+                                     peer (concat (dualstack-epc-test-frame "(return 1 outer)")
+                                                  (dualstack-epc-test-frame "(return 2 inner)")))))
+                     (should (eq (dualstack-epc-call connection 'b nil :timeout 5) 'inner))
+                     (setq ended (float-time))))))
+      (should (eq (dualstack-epc-call connection 'a nil :timeout 5) 'outer))
+      (should ended)
+      (should (< (- (float-time) ended) 0.5))
+      (cancel-timer timer))))
+
+(dualstack-deftest dualstack-epc-call-in-a-filter ()
+  "A call from within a filter works."
+  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+    (let (value)
+      (dualstack-test-with-servers ((server 'ipv4))
+        (let ((other (make-network-process
+                      :name "other" :remote (vector 127 0 0 1 (dualstack-test-port server))
+                      :filter (lambda (_process _text)
+                                (setq value (dualstack-epc-call client 'echo '(7))))
+                      :sentinel #'ignore)))
+          (dualstack-test-wait (lambda () (dualstack-test-accepted server)))
+          (process-send-string (car (dualstack-test-accepted server)) "x")
+          (dualstack-test-wait (lambda () value))
+          (delete-process other)))
+      (should (= value 7)))))
+
+;;;; The end of calls
+
+(dualstack-deftest dualstack-epc-timeout-and-late-reply ()
+  "A call ends in time; its late reply, a double and an unknown one are dropped."
+  (dualstack-epc-test-with-raw (connection peer)
+    (should (equal (dualstack-epc-test-error
+                    (dualstack-epc-call connection 'slow nil :timeout 0.05))
+                   '(dualstack-epc-timeout slow "no reply within 0.05 s")))
+    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))
+    (let (ended)
+      (dualstack-epc-call-async connection 'slow nil :timeout 0.05 :then #'error
+                                :else (lambda (err) (push (car err) ended)))
+      (dualstack-test-wait (lambda () ended))
+      (should (equal ended '(dualstack-epc-timeout))))
+    (let ((call (lambda ()
+                  (run-at-time 0 nil #'process-send-string peer
+                               (concat (dualstack-epc-test-frame "(return 1 late)")
+                                       (dualstack-epc-test-frame "(return 77 unknown)")
+                                       (dualstack-epc-test-frame "(return 3 right)")
+                                       (dualstack-epc-test-frame "(return 3 double)"))))))
+      (funcall call)
+      (should (eq (dualstack-epc-call connection 'third nil :timeout 5) 'right)))))
+
+(dualstack-deftest dualstack-epc-lost-connection-ends-all ()
+  "When the peer goes, every call ends at once."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let (ends)
+      (dotimes (_ 10)
+        (dualstack-epc-call-async connection 'never nil
+                                  :then #'error :else (lambda (err) (push (car err) ends))))
+      (run-at-time 0.05 nil #'delete-process peer)
+      (should (eq (car (dualstack-epc-test-error
+                        (dualstack-epc-call connection 'never nil :timeout 10)))
+                  'dualstack-epc-closed))
+      (dualstack-test-wait (lambda () (= (length ends) 10)))
+      (should (equal (delete-dups ends) '(dualstack-epc-closed)))
+      (should-not (dualstack-epc-live-p connection))
+      (should (eq (car (dualstack-epc-test-error (dualstack-epc-call connection 'x nil)))
+                  'dualstack-epc-closed)))))
+
+(dualstack-deftest dualstack-epc-child-killed-in-mid-call ()
+  "A child that is killed while it works ends its call."
+  (dualstack-epc-test-with-python
+      (connection "import os, signal\nf(lambda: os.kill(os.getpid(), signal.SIGKILL), 'die')\n")
+    (should (eq (car (dualstack-epc-test-error
+                      (dualstack-epc-call connection 'die nil :timeout 10)))
+                'dualstack-epc-closed))))
+
+(dualstack-deftest dualstack-epc-quit ()
+  "A quit ends a call, also in a timer, and leaves nothing of it."
+  (dualstack-epc-test-with-raw (connection _peer)
+    (let ((timer (run-at-time 0.05 nil (lambda () (setq quit-flag t)))))
+      (should (eq 'quit (condition-case nil
+                            (dualstack-epc-call connection 'never nil)
+                          (quit 'quit))))
+      (cancel-timer timer))
+    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))
+    (should (dualstack-epc-live-p connection))))
+
+(dualstack-deftest dualstack-epc-cancel-on-input ()
+  "Input ends a call where that is wanted."
+  (dualstack-epc-test-with-raw (connection _peer)
+    (let ((unread-command-events nil))
+      (run-at-time 0.05 nil (lambda () (push ?a unread-command-events)))
+      (should (eq (dualstack-epc-call connection 'never nil :cancel-on-input 'typed) 'typed)))
+    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))))
+
+(dualstack-deftest dualstack-epc-callbacks-harm-nothing ()
+  "A callback or method that signals or quits harms nothing else."
+  (dualstack-epc-test-with-pair
+      (client _server `((echo ,(lambda (x) x))
+                        (quit ,(lambda () (signal 'quit nil)))
+                        (fail ,(lambda () (signal 'wrong-type-argument '(x))))))
+    (let ((inhibit-message t) (debug-on-error nil))
+      (dualstack-epc-call-async client 'echo '(1) :then (lambda (_) (error "In a callback")))
+      (dualstack-epc-call-async client 'echo '(1) :then (lambda (_) (signal 'quit nil)))
+      (should (= (dualstack-epc-call client 'echo '(2)) 2))
+      (should (equal (dualstack-epc-test-error (dualstack-epc-call client 'quit nil))
+                     '(dualstack-epc-remote-error quit "The method was quit")))
+      (should (string-match-p "Wrong type" (nth 2 (dualstack-epc-test-error
+                                                   (dualstack-epc-call client 'fail nil)))))
+      (should (= (dualstack-epc-call client 'echo '(3)) 3)))))
+
+;;;; Bytes
+
+(dualstack-deftest dualstack-epc-frames-split-anywhere ()
+  "A frame may be cut anywhere, also inside a character."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let ((uid 0))
+      (dotimes (cut (length (dualstack-epc-test-frame "(return 10 \"aä日🎉\")")))
+        (setq uid (1+ uid))
+        (let* ((frame (dualstack-epc-test-frame (format "(return %d \"aä日🎉\")" uid)))
+               (cut (min cut (length frame)))
+               (value nil))
+          (dualstack-epc-call-async connection 'x nil :then (lambda (v) (setq value v)))
+          (process-send-string peer (substring frame 0 cut))
+          (accept-process-output nil 0.001)
+          (process-send-string peer (substring frame cut))
+          (dualstack-test-wait (lambda () value))
+          (should (equal value "aä日🎉")))))))
+
+(dualstack-deftest dualstack-epc-bad-header-closes ()
+  "Bytes that are no frame end the connection, and the error says what came."
+  (dualstack-epc-test-with-raw (connection peer)
+    (run-at-time 0 nil #'process-send-string peer "HTTP/1.1 400 Bad Request\r\n")
+    (let ((err (dualstack-epc-test-error (dualstack-epc-call connection 'x nil))))
+      (should (eq (car err) 'dualstack-epc-closed))
+      (should (string-match-p "HTTP/1" (cadr err))))))
+
+(dualstack-deftest dualstack-epc-unreadable-messages ()
+  "What cannot be read ends its call, or gets an error as reply."
+  (dualstack-epc-test-with-raw (connection peer)
+    (dolist (reply '("(return %d #<buffer x>)" "(return %d 1 2)" "(return %d)" "(return %d (1 . ))"))
+      (let ((uid (1+ (dualstack-epc-connection--last-uid connection))))
+        (run-at-time 0 nil #'process-send-string peer
+                     (dualstack-epc-test-frame (format reply uid)))
+        (should (eq (car (dualstack-epc-test-error
+                          (dualstack-epc-call connection 'x nil :timeout 5)))
+                    'dualstack-epc-protocol-error))))
+    (process-put peer 'text nil)
+    (dolist (request '("(call 5 x (#<x>))" "(call 5 no-such ())" "(call 5)" "(bogus 5)" "(((" "1"))
+      (process-send-string peer (dualstack-epc-test-frame request)))
+    (let ((replies (dualstack-epc-test-received peer 6)))
+      (should (equal (sort (mapcar (lambda (reply) (symbol-name (car reply))) replies) #'string<)
+                     '("epc-error" "epc-error" "epc-error" "epc-error" "epc-error"
+                       "return-error"))))
+    (should (dualstack-epc-live-p connection))))
+
+(dualstack-deftest dualstack-epc-deep-replies-do-not-exhaust-the-stack ()
+  "Lists nested too deep are an error, not the end of Emacs."
+  (dualstack-epc-test-with-raw (connection peer)
+    (run-at-time 0 nil #'process-send-string peer
+                 (dualstack-epc-test-frame
+                  (concat "(return 1 " (make-string 200000 ?\() (make-string 200000 ?\)) ")")))
+    (should (equal (dualstack-epc-test-error (dualstack-epc-call connection 'x nil))
+                   '(dualstack-epc-protocol-error x "Lists nested deeper than 1000")))
+    (let ((deep nil))
+      (dotimes (_ 150) (setq deep (list deep)))
+      (run-at-time 0 nil #'process-send-string peer
+                   (dualstack-epc-test-frame (format "(return 2 (%s \"%s\"))" deep
+                                                     (make-string 3000 ?\()))))
+    (should (equal (cadr (dualstack-epc-call connection 'x nil)) (make-string 3000 ?\()))))
+
+(dualstack-deftest dualstack-epc-unsendable ()
+  "What cannot cross is refused before it is sent, and the argument is named."
+  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (&rest x) x))))
+    (let ((circular (list 1)))
+      (setcdr circular circular)
+      (dolist (value (list (propertize "x" 'face 'bold) (concat "a" (propertize "x" 'face 'bold))
+                           (current-buffer) (copy-marker (point-min)) (list 1 (list (selected-window)))
+                           (vector (symbol-function 'car)) circular
+                           (dualstack-epc-connection-process client)
+                           (make-bool-vector 3 t)))
+        (let ((err (dualstack-epc-test-error (dualstack-epc-call client 'echo (list 1 value)))))
+          (should (eq (car err) 'dualstack-epc-unsendable))
+          (should (string-prefix-p "Argument 2 " (cadr err))))))
+    (let ((err (dualstack-epc-test-error
+                (dualstack-epc-call client 'echo (list (make-string 16777216 ?x))))))
+      (should (string-match-p "\\`A message of 167772[0-9]+ bytes; the protocol allows 16777215\\'" (cadr err)))
+      (should (eq (car err) 'dualstack-epc-unsendable)))
+    (dolist (value (list "#(not \"properties\")" '\#<x> "#<buffer>" [1 "#"]))
+      (should (equal (dualstack-epc-call client 'echo (list value)) (list value))))
+    (should (= 0 (hash-table-count (dualstack-epc-connection--pending client))))))
+
+(dualstack-deftest dualstack-epc-printing-options-do-not-matter ()
+  "Whatever the user has set for printing, values cross whole."
+  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+    (let ((print-length 1) (print-level 1) (print-escape-newlines t) (print-quoted nil)
+          (print-circle t) (float-output-format "%.1f") (print-escape-multibyte t)
+          (print-integers-as-characters t)
+          (value (let ((shared (list 1 2))) (list shared shared 1.23456 "a\nä" ''x '(3 (4 (5))) ?a))))
+      (should (equal (dualstack-epc-call client 'echo (list value)) value)))))
+
+;;;; Values
+
+(defun dualstack-epc-test-random (depth)
+  "Return a random value, nested up to DEPTH."
+  (pcase (random (if (> depth 0) 16 11))
+    (0 nil) (1 t) (2 (- (random 2000) 1000)) (3 (- (random most-positive-fixnum)))
+    (4 (* (expt 7 (random 300)) (if (= 0 (random 2)) 1 -1)))
+    (5 (/ (- (random 2000000) 1000000) 997.0)) (6 (nth (random 3) '(1.0e+INF -1.0e+INF -0.0)))
+    (7 (apply #'string (cl-loop repeat (random 12)
+                                collect (nth (random 12) '(?a ?\" ?\\ ?\n ?\0 ?\t ?\r ?ä ?日 ?🎉 ?\; ?#)))))
+    (8 (apply #'unibyte-string 200 (cl-loop repeat (random 6) collect (random 256))))
+    (9 (intern (apply #'string ?s (cl-loop repeat (random 5)
+                                           collect (nth (random 11) '(?a ?- ?: ?\s ?\" ?\\ ?' ?\( ?ä ?# ??))))))
+    (10 (intern (nth (random 8) '(":key" "12" "1.5" "-" "1+" "" "?a" "a.b"))))
+    (11 (apply #'vector (cl-loop repeat (random 4) collect (dualstack-epc-test-random (1- depth)))))
+    (12 (cons (dualstack-epc-test-random (1- depth)) (random 100)))
+    (13 (let ((table (make-hash-table :test 'equal)))
+          (dotimes (i (random 3))
+            (puthash (format "k%d" i) (dualstack-epc-test-random (1- depth)) table))
+          table))
+    (_ (cl-loop repeat (random 5) collect (dualstack-epc-test-random (1- depth))))))
+
+(defun dualstack-epc-test-equal (a b)
+  "Return non-nil if A and B are equal, also as to hash tables in them."
+  (cond ((and (consp a) (consp b))
+         (and (dualstack-epc-test-equal (car a) (car b))
+              (dualstack-epc-test-equal (cdr a) (cdr b))))
+        ((and (vectorp a) (vectorp b))
+         (dualstack-epc-test-equal (append a nil) (append b nil)))
+        ((and (hash-table-p a) (hash-table-p b))
+         (and (eq (hash-table-test a) (hash-table-test b))
+              (= (hash-table-count a) (hash-table-count b))
+              (cl-loop for key being the hash-keys of a using (hash-values value)
+                       always (dualstack-epc-test-equal value (gethash key b 'none)))))
+        (t (equal a b))))
+
+(dualstack-deftest dualstack-epc-10000-values-cross ()
+  "Random values come back from Python as they were."
+  (random "dualstack")
+  (dualstack-epc-test-with-python (connection "f(lambda x: x, 'same')\n")
+    (dotimes (_ 100)
+      (let* ((values (cl-loop repeat 100 collect (dualstack-epc-test-random 4)))
+             (same (dualstack-epc-call connection 'same (list values))))
+        (unless (dualstack-epc-test-equal values same)
+          (cl-loop for a in values for b in same
+                   unless (dualstack-epc-test-equal a b)
+                   do (ert-fail (list a b))))))))
+
+(dualstack-deftest dualstack-epc-values-that-cannot-cross ()
+  "What Python cannot hold is the documented error, and the connection lives."
+  (dualstack-epc-test-with-python (connection "")
+    (dolist (value (list (string ?ä (unibyte-char-to-multibyte 200)) (string #x110000)
+                         (string #xd800)))
+      (should (eq (car (dualstack-epc-test-error
+                        (dualstack-epc-call connection 'echo (list value))))
+                  'dualstack-epc-remote-error)))
+    (should (equal (dualstack-epc-call connection 'echo '(1)) '(1)))))
+
+;;;; Proof
+
+(defun dualstack-epc-test-python-hmac (key text)
+  "Return the HMAC-SHA256 of TEXT by KEY as Python makes it."
+  (with-temp-buffer
+    (call-process dualstack-test-python nil t nil "-c"
+                  "import hmac, sys; print(hmac.new(sys.argv[1].encode(), sys.argv[2].encode(), 'sha256').hexdigest(), end='')"
+                  key text)
+    (buffer-string)))
+
+(dualstack-deftest dualstack-epc-hmac ()
+  "HMAC-SHA256 is that of RFC 4231, sections 4.2 and 4.3."
+  (should (equal (dualstack-epc-auth--hmac (make-string 20 11) "Hi There")
+                 "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"))
+  (should (equal (dualstack-epc-auth--hmac "Jefe" "what do ya want for nothing?")
+                 "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"))
+  (should (equal (dualstack-epc-auth--hmac (make-string 131 ?k) "long")
+                 (dualstack-epc-test-python-hmac (make-string 131 ?k) "long"))))
+
+(dualstack-deftest dualstack-epc-impostor ()
+  "An impostor at the other family's port gets no call."
+  (dualstack-test-with-child (child dualstack-test-python "-m" "dualstack_epc" "serve"
+                                    "--auth" "--family" "ipv6")
+    (let ((port (dualstack-test-child-port child)) heard)
+      (dualstack-test-with-servers
+          ((_impostor 'ipv4 :service port :coding 'binary
+                      :filter (lambda (process text)
+                                (setq heard (concat heard text))
+                                (process-send-string
+                                 process (dualstack-epc-test-frame
+                                          "(return 1 (\"abc\" \"def\"))")))))
+        (let ((err (dualstack-epc-test-error
+                    (dualstack-epc-connect "localhost" port :token "secret"))))
+          (should (eq (car err) 'dualstack-epc-auth-error))
+          (should (string-match-p "\\`[0-9a-f]\\{6\\}(call 1 dualstack-auth (\"[0-9a-f]+\"))\n\\'"
+                                  heard)))))))
+
+;;;; The log
+
+(dualstack-deftest dualstack-epc-log ()
+  "Messages are logged when that is switched on, and not otherwise."
+  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+    (let ((logged (lambda (text)
+                    (with-current-buffer (get-buffer-create "*dualstack-log*")
+                      (string-match-p text (buffer-string)))))
+          (inhibit-message t))
+      (dualstack-epc-call client 'echo '("not logged"))
+      (should-not (funcall logged "not logged"))
+      (dualstack-epc-toggle-log)
+      (unwind-protect
+          (dualstack-epc-call client 'echo (list (concat "logged " (make-string 10000 ?x))))
+        (dualstack-epc-toggle-log))
+      (should (funcall logged "-> (call 2 echo (\"logged x+\\.\\.\\."))
+      (should (funcall logged "<- (return 2 ")))))
+
+(provide 'dualstack-epc-test)
+
+;;; dualstack-epc-test.el ends here

@@ -1,0 +1,389 @@
+;;; dualstack-sidecar-test.el --- Tests for dualstack-sidecar  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; The children are real: the Python server, and programs that do wrong what
+;; a sidecar can do wrong.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+(require 'dualstack-sidecar)
+(require 'dualstack-sidecar-install)
+(require 'dualstack-sidecar-status)
+
+(defmacro dualstack-sidecar-test (name docstring &rest body)
+  "Define the test NAME, with DOCSTRING, that runs BODY and ends all sidecars."
+  (declare (indent 1) (doc-string 2))
+  `(dualstack-deftest ,name ()
+     ,docstring
+     (let ((dualstack-python dualstack-test-python)
+           (dualstack-sidecars nil)
+           (mode-line-misc-info mode-line-misc-info)
+           (inhibit-message t))
+       (unwind-protect
+           (progn ,@body)
+         (dualstack-sidecar-test-end)))))
+
+(defun dualstack-sidecar-test-end ()
+  "Stop all sidecars, wait until they are gone, and kill their logs."
+  (dolist (sidecar dualstack-sidecars)
+    (when (memq (dualstack-sidecar-state sidecar) '(starting running))
+      (dualstack-sidecar-stop (dualstack-sidecar-name sidecar)))
+    (dualstack-test-wait (lambda ()
+                           (not (process-live-p (dualstack-sidecar-process sidecar)))))
+    (dualstack-sidecar--disarm sidecar)
+    (kill-buffer (dualstack-sidecar-log sidecar))))
+
+(defun dualstack-sidecar-test-call (sidecar method &rest args)
+  "Call METHOD of SIDECAR with ARGS."
+  (dualstack-epc-call (dualstack-sidecar-connection sidecar) method args))
+
+(defun dualstack-sidecar-test-failure (&rest command)
+  "Start COMMAND as a sidecar and return the text of the error."
+  (cadr (should-error (dualstack-sidecar-start :name "wrong" :command command :wait t)
+                      :type 'dualstack-sidecar-error)))
+
+(defun dualstack-sidecar-test-alive-p (pid)
+  "Return non-nil if there is a process PID that is no zombie."
+  (let ((state (alist-get 'state (process-attributes pid))))
+    (and state (not (equal state "Z")))))
+
+;;;; Its life
+
+(dualstack-sidecar-test dualstack-sidecar-start-and-stop
+  "A sidecar starts, is called by proof, and ends when it is stopped."
+  (let ((sidecar (dualstack-sidecar-start :wait t)))
+    (should (eq (dualstack-sidecar-state sidecar) 'running))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
+    (should (= 64 (length (dualstack-sidecar-token sidecar))))
+    (should (equal (dualstack-sidecar-address sidecar)
+                   (format "127.0.0.1:%d" (dualstack-sidecar-port sidecar))))
+    (should (eq sidecar (dualstack-sidecar-start :wait t)))
+    (let ((pid (process-id (dualstack-sidecar-process sidecar)))
+          (start (float-time)))
+      (dualstack-sidecar-stop)
+      (should (< (- (float-time) start) 0.5))
+      (should (eq (dualstack-sidecar-state sidecar) 'stopping))
+      (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'stopped)))
+      (should-not (dualstack-sidecar-test-alive-p pid)))))
+
+(dualstack-sidecar-test dualstack-sidecar-asynchronous
+  "Starting does not wait, shows in the mode line, and then calls :then."
+  (let* (told
+         (start (float-time))
+         (sidecar (dualstack-sidecar-start :then (lambda (s) (push s told))
+                                           :else #'error)))
+    (should (< (- (float-time) start) 0.1))
+    (should (eq (dualstack-sidecar-state sidecar) 'starting))
+    (should (equal (format-mode-line mode-line-misc-info) "")) ; Batch shows nothing.
+    (should (equal dualstack-sidecar--mode-line " [dualstack...]"))
+    (should (member '(t dualstack-sidecar--mode-line) mode-line-misc-info))
+    (dualstack-test-wait (lambda () told))
+    (should (equal told (list sidecar)))
+    (should-not dualstack-sidecar--mode-line)
+    (should-not (member '(t dualstack-sidecar--mode-line) mode-line-misc-info))))
+
+(dualstack-sidecar-test dualstack-sidecar-two-at-once
+  "Two sidecars have ports, tokens and methods of their own."
+  (let* ((one (dualstack-sidecar-start :name "one"))
+         (two (dualstack-sidecar-start :name "two" :wait t)))
+    (dualstack-sidecar-start :name "one" :wait t)
+    (should-not (equal (dualstack-sidecar-port one) (dualstack-sidecar-port two)))
+    (should-not (equal (dualstack-sidecar-token one) (dualstack-sidecar-token two)))
+    (should (equal (dualstack-sidecar-test-call one 'hello) "hello"))
+    (should (equal (dualstack-sidecar-test-call two 'hello) "hello"))))
+
+(dualstack-sidecar-test dualstack-sidecar-restart-command
+  "A restart gives a new process with the same methods."
+  (let* ((old (dualstack-sidecar-start :wait t))
+         (pid (process-id (dualstack-sidecar-process old)))
+         (new (dualstack-sidecar-restart)))
+    (dualstack-sidecar-start :wait t)
+    (should-not (= pid (process-id (dualstack-sidecar-process new))))
+    (should (equal (dualstack-sidecar-test-call new 'hello) "hello"))
+    (dualstack-test-wait (lambda () (not (process-live-p (dualstack-sidecar-process old)))))
+    (dualstack-sidecar--disarm old)))
+
+(dualstack-sidecar-test dualstack-sidecar-crash-is-reported
+  "A child that is killed in a call ends the call, and its last words are shown."
+  (let* ((file (make-temp-file "crash" nil ".py" "
+import os, signal, sys
+def die():
+    print('last words', flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"))
+         (sidecar (dualstack-sidecar-start :modules (list file) :wait t)))
+    (unwind-protect
+        (progn
+          (should (eq 'dualstack-epc-closed
+                      (car (should-error (dualstack-sidecar-test-call sidecar 'die)))))
+          (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
+          (let ((text (cadr (dualstack-sidecar-failure sidecar))))
+            (should (string-match-p "crashed, with status 9" text))
+            (should (string-match-p "last words" text))))
+      (delete-file file))))
+
+(dualstack-sidecar-test dualstack-sidecar-restarts-by-itself
+  "A sidecar that is to be restarted runs again after a crash."
+  (let* ((sidecar (dualstack-sidecar-start :restart t :wait t))
+         (first (process-id (dualstack-sidecar-process sidecar))))
+    (signal-process first 'SIGKILL)
+    (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
+    (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
+    (should-not (= first (process-id (dualstack-sidecar-process sidecar))))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
+    (should (= 1 (dualstack-sidecar-restarts sidecar)))))
+
+(dualstack-sidecar-test dualstack-sidecar-stop-while-starting
+  "A sidecar can be stopped before it runs."
+  (let (failure)
+    (dualstack-sidecar-start :then #'error :else (lambda (err) (setq failure err)))
+    (dualstack-sidecar-stop)
+    (dualstack-test-wait (lambda () failure))
+    (should (equal failure '(dualstack-sidecar-error "It was stopped")))))
+
+(dualstack-sidecar-test dualstack-sidecar-that-does-not-end-is-killed
+  "What ignores the end of its input is killed."
+  (let* ((sidecar (dualstack-sidecar-start
+                   :auth nil
+                   :command (list "sh" "-c" "trap '' TERM; echo 1; exec sleep 60")))
+         (pid (process-id (dualstack-sidecar-process sidecar))))
+    (dualstack-sidecar-stop)
+    (dualstack-test-wait (lambda () (not (dualstack-sidecar-test-alive-p pid))))))
+
+(dualstack-sidecar-test dualstack-sidecar-does-not-outlive-emacs
+  "When Emacs is killed, its sidecar goes within two seconds."
+  (let* ((code `(let ((dualstack-python ,dualstack-test-python))
+                  (require 'dualstack-sidecar)
+                  (message "\n%d" (process-id (dualstack-sidecar-process
+                                               (dualstack-sidecar-start :wait t))))
+                  (while t (sleep-for 1))))
+         (emacs (dualstack-test-child
+                 "timeout" "60" (expand-file-name invocation-name invocation-directory)
+                 "-Q" "--batch" "-L" (expand-file-name "lisp" dualstack-test-root)
+                 "-l" "dualstack-sidecar" "--eval" (prin1-to-string code)))
+         pid)
+    (unwind-protect
+        (progn
+          (dualstack-test-wait
+           (lambda ()
+             (with-current-buffer (process-buffer emacs)
+               (goto-char (point-min))
+               (when (re-search-forward "^\\([0-9]+\\)\n" nil t)
+                 (setq pid (string-to-number (match-string 1)))))))
+          (should (dualstack-sidecar-test-alive-p pid)))
+      (signal-process (- (process-id emacs)) 'SIGKILL)
+      (dualstack-test-end emacs))
+    (let ((start (float-time)))
+      (dualstack-test-wait (lambda () (not (dualstack-sidecar-test-alive-p pid))))
+      (should (< (- (float-time) start) 2.5)))))
+
+;;;; What goes wrong
+
+(dualstack-sidecar-test dualstack-sidecar-failures
+  "Each way not to start has its own message."
+  (let ((dualstack-sidecar-timeout 0.5))
+    (should (string-match-p "/no-such-program: No such file or directory"
+                            (dualstack-sidecar-test-failure "/no-such-program")))
+    (should (string-match-p "ended before it ran, with status 3\nwhat it said"
+                            (dualstack-sidecar-test-failure
+                             "sh" "-c" "echo what it said >&2; exit 3")))
+    (should (string-match-p "printed \"Warning: x\" where its port should be"
+                            (dualstack-sidecar-test-failure
+                             "sh" "-c" "echo Warning: x; echo 1234; sleep 60")))
+    (should (string-match-p "no port line within 0.5 s\nloading"
+                            (dualstack-sidecar-test-failure
+                             "sh" "-c" "echo loading >&2; exec sleep 60")))
+    (should (string-match-p "printed \"hi\" where its announcement should be"
+                            (dualstack-sidecar-test-failure
+                             "sh" "-c" "echo 1234; echo hi; exec sleep 60")))
+    (should (string-match-p "printed no port, but much else"
+                            (dualstack-sidecar-test-failure
+                             "sh" "-c" "head -c 20000 /dev/zero | tr '\\0' x; exec sleep 60")))))
+
+(dualstack-sidecar-test dualstack-sidecar-nobody-at-its-port
+  "A port at which nobody listens is an error that names it."
+  (let ((port (dualstack-test-free-port)))
+    (should (string-match-p
+             (format "127.0.0.1:%d Connection refused" port)
+             (cadr (should-error
+                    (dualstack-sidecar-start
+                     :name "wrong" :auth nil :wait t
+                     :command (list "sh" "-c" (format "echo %d; exec sleep 60" port)))))))))
+
+(dualstack-sidecar-test dualstack-sidecar-warnings-are-not-the-port
+  "What is written on standard error goes to the log, not for the port."
+  (let ((sidecar (dualstack-sidecar-start
+                  :wait t
+                  :command (list "sh" "-c" (format "echo 99 warning >&2; exec '%s' -m dualstack_epc serve --auth --exit-on-eof"
+                                                   dualstack-test-python)))))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
+    (should (string-match-p "99 warning" (dualstack-sidecar--current-log sidecar)))))
+
+(dualstack-sidecar-test dualstack-sidecar-missing-module
+  "A Python without the package is told how to get it."
+  (let ((bare (seq-find (lambda (python)
+                          (and (executable-find python)
+                               (not (eq 0 (call-process python nil nil nil "-c"
+                                                        "import dualstack_epc")))))
+                        '("/usr/bin/python3" "/usr/local/bin/python3"))))
+    (unless bare
+      (ert-skip "needs a python3 without dualstack_epc"))
+    (let ((dualstack-python bare))
+      (should (string-match-p
+               "has no dualstack_epc: type M-x dualstack-sidecar-install"
+               (cadr (should-error (dualstack-sidecar-start :wait t))))))))
+
+(dualstack-sidecar-test dualstack-sidecar-no-such-python
+  "An interpreter that is not there is named."
+  (let ((dualstack-python "/no/such/python"))
+    (should (equal (cadr (should-error (dualstack-sidecar-start :wait t)))
+                   "There is no program /no/such/python: set `dualstack-python'"))))
+
+(dualstack-sidecar-test dualstack-sidecar-proxies-are-of-no-consequence
+  "An http_proxy does not matter."
+  (let* ((process-environment (append '("http_proxy=http://127.0.0.1:9/" "HTTP_PROXY=http://127.0.0.1:9/"
+                                        "ALL_PROXY=http://127.0.0.1:9/")
+                                      process-environment))
+         (sidecar (dualstack-sidecar-start :wait t)))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))))
+
+;;;; Security
+
+(dualstack-sidecar-test dualstack-sidecar-others-are-refused
+  "A connection without the token can call nothing."
+  (let ((sidecar (dualstack-sidecar-start :wait t)))
+    (dolist (host '("127.0.0.1" "::1"))
+      (let ((stranger (dualstack-epc-connect host (dualstack-sidecar-port sidecar))))
+        (should (memq (car (should-error (dualstack-epc-call stranger 'hello nil)))
+                      '(dualstack-epc-protocol-error dualstack-epc-closed)))
+        (dualstack-epc-close stranger)))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))))
+
+(dualstack-sidecar-test dualstack-sidecar-another-user-is-refused
+  "Another user of the machine can neither call nor read the token."
+  (unless (and (eq 0 (user-uid)) (executable-find "setpriv"))
+    (ert-skip "needs root, and setpriv"))
+  (let* ((sidecar (dualstack-sidecar-start :wait t))
+         (code (format "
+import socket, sys
+s = socket.create_connection(('127.0.0.1', %d), timeout=5)
+s.sendall(b'000010(call 1 hello ())\\n'[:0] + b'%%06x' %% 19 + b'(call 1 hello nil)\\n')
+print(s.recv(1000).decode())
+for f in ('environ', 'fd/1', 'mem'):
+    try:
+        open('/proc/%d/' + f, 'rb').read(1)
+        print('READ ' + f)
+    except OSError:
+        pass
+" (dualstack-sidecar-port sidecar) (process-id (dualstack-sidecar-process sidecar))))
+         (output (with-temp-buffer
+                   (call-process "setpriv" nil t nil "--reuid=65534" "--clear-groups"
+                                 "/usr/bin/python3" "-c" code)
+                   (buffer-string))))
+    (should (string-match-p "epc-error 1 \"this server asks for authentication first\"" output))
+    (should-not (string-match-p "READ" output))))
+
+;;;; Commands
+
+(dualstack-sidecar-test dualstack-sidecar-hello-command
+  "M-x dualstack-hello shows the answer and its time."
+  (let (shown)
+    (cl-letf (((symbol-function 'message)
+               (lambda (format &rest args) (push (apply #'format format args) shown))))
+      (dualstack-hello)
+      (dualstack-test-wait (lambda () shown)))
+    (should (string-match-p "\\`127.0.0.1:[0-9]+ said hello in [0-9.]+ ms\\'" (car shown)))))
+
+(dualstack-sidecar-test dualstack-sidecar-status-command
+  "The list shows each sidecar, and its keys act on it."
+  (let ((sidecar (dualstack-sidecar-start :wait t)))
+    (dualstack-sidecar-test-call sidecar 'hello)
+    (save-window-excursion
+      (dualstack-sidecar-status)
+      (with-current-buffer "*dualstack-sidecars*"
+        (goto-char (point-min))
+        (should (looking-at (format "dualstack +running +%d +127.0.0.1:%d +IPv4 +0:00:0. +3 +0"
+                                    (process-id (dualstack-sidecar-process sidecar))
+                                    (dualstack-sidecar-port sidecar))))
+        (call-interactively (key-binding "l"))
+        (call-interactively (key-binding "k"))
+        (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'stopped)))
+        (revert-buffer)
+        (should (looking-at "dualstack +stopped"))
+        (call-interactively (key-binding "r"))
+        (dualstack-sidecar-start :wait t)
+        (revert-buffer)
+        (goto-char (point-min))
+        (should (looking-at "dualstack +running")))
+      (kill-buffer "*dualstack-sidecars*"))))
+
+;;;; Installing
+
+(dualstack-sidecar-test dualstack-sidecar-installs
+  "The installation makes an environment in which a sidecar runs."
+  (let* ((directory (make-temp-file "dualstack venv" t))
+         (dualstack-sidecar-directory (expand-file-name "venv" directory))
+         (dualstack-python nil)
+         (done nil))
+    (unwind-protect
+        (progn
+          (should-not (dualstack-sidecar-installed-version))
+          (dualstack-sidecar-install (lambda () (setq done t)))
+          (should-error (dualstack-sidecar-install) :type 'user-error)
+          (dualstack-test-wait
+           (lambda ()
+             (with-current-buffer "*dualstack-install*"
+               (goto-char (point-min))
+               (when (re-search-forward "^This failed" nil t)
+                 (if (re-search-backward "No matching distribution\\|ConnectionError\\|Could not find" nil t)
+                     (ert-skip "needs a package index")
+                   (error "%s" (buffer-string)))))
+             done)
+           120)
+          (should (equal (dualstack-sidecar-installed-version) dualstack-version))
+          (should (equal (dualstack-sidecar-python) (dualstack-sidecar-venv-python)))
+          (should (equal (dualstack-sidecar-test-call (dualstack-sidecar-start :wait t) 'hello)
+                         "hello")))
+      (ignore-errors (kill-buffer "*dualstack-install*"))
+      (dualstack-sidecar-test-end)
+      (setq dualstack-sidecars nil)
+      (delete-directory directory t))))
+
+(dualstack-sidecar-test dualstack-sidecar-install-without-python
+  "Without a Python, or with one too old, it is said what to type."
+  (let ((exec-path nil) (dualstack-python nil))
+    (should (string-match-p "There is no Python on the path; .* sudo apt-get install python3"
+                            (cadr (should-error (dualstack-sidecar-install) :type 'user-error)))))
+  (let* ((old (make-temp-file "python" nil nil "#!/bin/sh\necho 3.8\n"))
+         (dualstack-python old))
+    (unwind-protect
+        (progn
+          (set-file-modes old #o755)
+          (should (string-match-p "is Python 3.8; Python 3.10 or later is needed"
+                                  (cadr (should-error (dualstack-sidecar-install)
+                                                      :type 'user-error)))))
+      (delete-file old)
+      (ignore-errors (kill-buffer "*dualstack-install*")))))
+
+(provide 'dualstack-sidecar-test)
+
+;;; dualstack-sidecar-test.el ends here
