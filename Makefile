@@ -31,7 +31,9 @@ bench-connect: setup compile ## Measure connecting against its bounds
 	@$(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
 
 bench-epc: setup compile ## Measure the EPC server and client against their bounds
-	@$(VENV_PYTHON) tests/bench/bench_epc.py
+	@$(VENV_PYTHON) tests/bench/bench_epc.py; python=$$?; \
+	 $(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el \
+	   -f dualstack-bench-epc && exit $$python
 
 matrix: setup ## Run the ERT tests on Emacs 27.1, 28.2 and 30.1 (root, debootstrap)
 	@tests/matrix.sh

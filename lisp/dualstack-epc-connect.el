@@ -21,8 +21,8 @@
 
 ;; `dualstack-epc-connect-async' connects to both address families, and with
 ;; a token has both sides prove themselves before it gives the connection
-;; away.  `dualstack-epc-connect' is that and a wait.  `dualstack-epc-serve'
-;; takes connections.
+;; away.  `dualstack-epc-connect' waits for both.  `dualstack-epc-serve' takes
+;; connections.
 
 ;;; Code:
 
@@ -100,20 +100,24 @@ With TOKEN, a string, both sides prove that they know it before any call.
 NAME is the name of the process.  Timers and filters run meanwhile.  Signal
 `file-error' if nobody answers, or `dualstack-epc-auth-error' if the server
 does not know TOKEN."
-  (let* (connection
-         failure
-         (cancel (dualstack-epc-connect-async
-                  host port :token token :name name
-                  :then (lambda (value) (setq connection value))
-                  :else (lambda (err) (setq failure err)))))
+  (let* ((process-adaptive-read-buffering nil)
+         (connection (dualstack-epc-attach
+                      (dualstack-make-network-process
+                       :name name :host host :service port
+                       :coding 'binary :noquery t)))
+         (state (null token)))
     (unwind-protect
         (with-local-quit
-          (while (not (or connection failure))
-            (accept-process-output nil 0.005)))
-      (unless (or connection failure)
-        (funcall cancel)))
-    (cond (connection)
-          (failure (signal (car failure) (cdr failure)))
+          (when token
+            (dualstack-epc-connect--prove connection token
+                                          (lambda () (setq state t))
+                                          (lambda (err) (setq state err))))
+          (while (not state)
+            (dualstack-epc-await connection 0.05)))
+      (unless (eq state t)
+        (dualstack-epc-close connection)))
+    (cond ((eq state t) connection)
+          (state (signal (car state) (cdr state)))
           (t (signal 'quit nil)))))
 
 ;;;###autoload

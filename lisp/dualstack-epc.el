@@ -240,6 +240,14 @@ THEN, ELSE and TIMEOUT are as for `dualstack-epc-call-async'."
   "Longest time in seconds that a wait goes on without a look.
 A reply that another wait inside this one has read is seen then.")
 
+(defun dualstack-epc-await (connection seconds)
+  "Wait for output over CONNECTION, and for events, up to SECONDS.
+While it is open, the wait is for its process: without one, Emacs waits on
+for 10 ms after any output.  Once it has closed, the wait must not be for
+it: Emacs would return at once, and never get to call the sentinel."
+  (let ((process (dualstack-epc-connection-process connection)))
+    (accept-process-output (and (process-live-p process) process) seconds)))
+
 (defun dualstack-epc--wait (connection request cancel-on-input)
   "Wait for REQUEST of CONNECTION and return its value, or signal its error.
 CANCEL-ON-INPUT is as for `dualstack-epc-call'."
@@ -249,9 +257,7 @@ CANCEL-ON-INPUT is as for `dualstack-epc-call'."
         (with-local-quit
           (while (not (or (dualstack-epc--request-state request)
                           (setq cancelled (and cancel-on-input (input-pending-p)))))
-            ;; Not for the process: of one that has closed Emacs returns at once,
-            ;; without the look at others that would call the sentinel.
-            (accept-process-output nil dualstack-epc--slice)))
+            (dualstack-epc-await connection dualstack-epc--slice)))
       (unless (dualstack-epc--request-state request)
         (dualstack-epc--forget connection request)))
     (pcase (dualstack-epc--request-state request)

@@ -173,7 +173,10 @@ runs, or signal that error."
   "Wait until SIDECAR runs, or signal why it does not."
   (with-local-quit
     (while (eq (dualstack-sidecar-state sidecar) 'starting)
-      (accept-process-output nil 0.01)))
+      ;; For a process, as a wait for none goes on for 10 ms after any output.
+      (let ((process (or (dualstack-sidecar--dialled sidecar)
+                         (dualstack-sidecar-process sidecar))))
+        (accept-process-output (and (process-live-p process) process) 0.005))))
   (pcase (dualstack-sidecar-state sidecar)
     ('running sidecar)
     ('failed (signal (car (dualstack-sidecar-failure sidecar))
@@ -181,6 +184,14 @@ runs, or signal that error."
     ('starting (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
                (signal 'quit nil))
     (_ (signal 'dualstack-sidecar-error (list (dualstack-sidecar-describe sidecar))))))
+
+(defun dualstack-sidecar--dialled (sidecar)
+  "Return the process of a connection to SIDECAR that is being proved, or nil."
+  (get-process (dualstack-sidecar--connection-name sidecar)))
+
+(defun dualstack-sidecar--connection-name (sidecar)
+  "Return the name of the process that connects to SIDECAR."
+  (concat (dualstack-sidecar-name sidecar) " connection"))
 
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
@@ -279,7 +290,7 @@ ERR is the error of the one before."
            (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port)
            (dualstack-sidecar--cancel sidecar)
            (dualstack-epc-connect-async
-            host port :name (concat (dualstack-sidecar-name sidecar) " connection")
+            host port :name (dualstack-sidecar--connection-name sidecar)
             :token (dualstack-sidecar-token sidecar)
             :then (lambda (connection)
                     (dualstack-sidecar--ready sidecar connection))

@@ -27,6 +27,7 @@
 
 (require 'dualstack)
 (require 'dualstack-stream)
+(require 'dualstack-sidecar)
 (require 'cl-lib)
 
 (defconst dualstack-demo--root
@@ -198,6 +199,32 @@ They had printed BEFORE lines each, and print one if they were met."
                    (dualstack-demo--await-lines stall (1+ lines)))))
              stalls before)))
 
+;;;; The sidecar
+
+(defun dualstack-demo--sidecar ()
+  "Start a sidecar, say hello over each family, stop it, and print all that."
+  (let* ((dualstack-python (or (getenv "DUALSTACK_PYTHON") "python3"))
+         (start (float-time))
+         (since (lambda () (* 1000 (- (float-time) start))))
+         (sidecar (dualstack-sidecar-start :wait t))
+         (pid (process-id (dualstack-sidecar-process sidecar))))
+    (princ (format "\nA Python sidecar, process %d, at port %d of both families:\n" pid
+                   (dualstack-sidecar-port sidecar)))
+    (princ (format "  started, both sides proved by token    %8.2f ms\n" (funcall since)))
+    (pcase-dolist (`(,host . ,port) (dualstack-sidecar-addresses sidecar))
+      (let ((connection (dualstack-epc-connect
+                         host port :token (dualstack-sidecar-token sidecar))))
+        (setq start (float-time))
+        (princ (format "  %-9s over %-24s %8.2f ms\n"
+                       (dualstack-epc-call connection 'hello nil) host (funcall since)))
+        (dualstack-epc-close connection)))
+    (setq start (float-time))
+    (dualstack-sidecar-stop)
+    (while (process-live-p (dualstack-sidecar-process sidecar))
+      (accept-process-output nil 0.01))
+    (princ (format "  stopped, process %d is %-16s %8.2f ms\n" pid
+                   (if (process-attributes pid) "STILL THERE" "gone") (funcall since)))))
+
 (defun dualstack-demo ()
   "Run the demo and end Emacs."
   (princ (format "Emacs %s on %s; every refused connect takes a second, as on Windows.\n\n"
@@ -213,6 +240,7 @@ where\nit has, by the literals ::1 and then 127.0.0.1.\n"))
 You have seen Emacs freeze for %.1f s on its way to a server that was there all the
 time, and dualstack connect to it in %.2f ms and find a server on either address family.\n"
                    (/ (nth 0 times) 1000) (nth 3 times))))
+  (dualstack-demo--sidecar)
   (kill-emacs 0))
 
 (provide 'demo)
