@@ -380,7 +380,7 @@ This cannot be bounded in time; `quit' leaves nothing behind."
           (setf (dualstack-race-attempt-process attempt) process)
           (if (dualstack-race--self-connected-p process)
               (dualstack-race--close attempt "Connection refused")
-            (dualstack-race--hide-overrides process args)
+            (dualstack-race-hide-overrides process args)
             (dualstack-race--record attempt 'won)))
       (error (dualstack-race--close attempt (dualstack-race--error-reason err))))
     attempt))
@@ -437,7 +437,7 @@ the race ask for, and begins to read."
     (set-process-sentinel process (plist-get args :sentinel))
     (set-process-filter process (plist-get args :filter))
     (set-process-query-on-exit-flag process (not (plist-get args :noquery)))
-    (dualstack-race--hide-overrides process args)
+    (dualstack-race-hide-overrides process args)
     (unless (plist-get args :stop)
       (continue-process process))
     process))
@@ -449,7 +449,7 @@ Nil counts before version 28, and afterwards is as good as none."
       (plist-member args :coding)
     (plist-get args :coding)))
 
-(defun dualstack-race--hide-overrides (process args)
+(defun dualstack-race-hide-overrides (process args)
   "Make PROCESS look as if it was made with ARGS alone."
   (when (and inherit-process-coding-system
              (plist-get args :buffer)

@@ -1,0 +1,266 @@
+;;; dualstack-mode-programs-test.el --- Real programs over dualstack-mode  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Packages that come with Emacs, over the mode, against real servers; and how
+;; much sooner they connect in the stall.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+(require 'dualstack-mode)
+(require 'url)
+(require 'smtpmail)
+(require 'jsonrpc)
+(require 'rcirc)
+(require 'comint)
+(require 'nsm)
+(require 'gnutls)
+(require 'url-http)
+
+;; It sets a timer that stays.
+(url-do-setup)
+
+(defconst dualstack-programs-http "
+import http.server, sys
+from dualstack_epc.listener import open_listener
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header('Content-Length', '5'); self.end_headers()
+        self.wfile.write(b'hello')
+    def log_message(self, *a): pass
+l = open_listener(sys.argv[1])
+print(l.port, flush=True)
+while True:
+    s, a = l.accept()
+    H(s, a, None); s.close()
+"
+  "An HTTP server on one family, in Python.")
+
+(defmacro dualstack-programs-test (name docstring &rest body)
+  "Define the test NAME, with DOCSTRING: BODY runs for each FAMILY, the mode on.
+FAMILY is bound to \"ipv4\" and \"ipv6\"."
+  (declare (indent 1) (doc-string 2))
+  `(dualstack-deftest ,name ()
+     ,docstring
+     (let ((dualstack-mode-peers nil)
+           (inhibit-message t)
+           (network-security-level 'low)
+           (message-log-max nil))
+       (dualstack-mode 1)
+       (unwind-protect
+           (dolist (family '("ipv4" "ipv6"))
+             ,@body)
+         (dualstack-mode 0)))))
+
+(defun dualstack-programs-forget-buffers (before)
+  "Kill the buffers that are not among BEFORE, and their processes."
+  (dolist (buffer (cl-set-difference (buffer-list) before))
+    (let ((process (get-buffer-process buffer)))
+      (when process
+        (set-process-sentinel process #'ignore)
+        (delete-process process)))
+    (unless (string-match-p "dualstack-log\\|test child" (buffer-name buffer))
+      (kill-buffer buffer))))
+
+(dualstack-programs-test dualstack-programs-url
+  "URLs are fetched, in either way."
+  (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-programs-http family)
+    (let ((url (format "http://localhost:%d/" (dualstack-test-child-port child)))
+          (url-http-attempt-keepalives nil)
+          (url-proxy-services nil)
+          (before (buffer-list))
+          (fetched nil))
+      (with-current-buffer (url-retrieve-synchronously url t)
+        (should (string-match-p "\n\nhello\\'" (buffer-string))))
+      (dotimes (_ 2)
+        (setq fetched nil)
+        (url-retrieve url (lambda (_status) (setq fetched (buffer-string))) nil t t)
+        (dualstack-test-wait (lambda () fetched))
+        ;; By itself `url-retrieve' finds a server on ::1 where localhost has
+        ;; that, or where it is remembered, as it is here.
+        (should (string-match-p "\n\nhello\\'" fetched)))
+      (dualstack-programs-forget-buffers before)
+      (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer))))))
+
+(dualstack-programs-test dualstack-programs-smtpmail
+  "Mail is sent, over STARTTLS."
+  (let ((ca (make-temp-file "ca")))
+    (unwind-protect
+        (dualstack-test-with-child (child dualstack-test-python
+                                          (dualstack-test-support "smtp_server.py") family ca)
+          (let ((smtpmail-smtp-server "localhost")
+                (smtpmail-smtp-service (dualstack-test-child-port child))
+                (smtpmail-stream-type (and (gnutls-available-p) 'starttls))
+                (smtpmail-queue-mail nil)
+                (password-cache nil)
+                (auth-source-do-cache nil)
+                (gnutls-trustfiles (list ca))
+                (before (buffer-list)))
+            (with-temp-buffer
+              (insert "From: a@example.org\nTo: b@example.org\nSubject: s\n\nA body\n")
+              (should-not (smtpmail-via-smtp '("b@example.org") (current-buffer))))
+            (dualstack-programs-forget-buffers before)
+            (dualstack-test-wait
+             (lambda ()
+               (with-current-buffer (process-buffer child)
+                 (goto-char (point-min))
+                 (and (search-forward "A body" nil t)
+                      (goto-char (point-min))
+                      (search-forward (if (gnutls-available-p) "--- encrypted" "--- plain")
+                                      nil t)))))))
+      (delete-file ca))))
+
+(dualstack-programs-test dualstack-programs-tls
+  "A TLS stream is opened, and the certificate checked for localhost."
+  (unless (gnutls-available-p)
+    (ert-skip "needs GnuTLS"))
+  (let ((ca (make-temp-file "ca")))
+    (unwind-protect
+        (dualstack-test-with-child (child dualstack-test-python
+                                          (dualstack-test-support "tls_server.py")
+                                          family "localhost" ca)
+          (let* ((gnutls-trustfiles (list ca))
+                 (network-security-level 'high)
+                 (process (open-network-stream "tls" nil "localhost"
+                                               (dualstack-test-child-port child) :type 'tls)))
+            (should (eq (process-status process) 'open))
+            (should (plist-get (gnutls-peer-status process) :protocol))
+            (set-process-sentinel process #'ignore)
+            (delete-process process)))
+      (delete-file ca))))
+
+(dualstack-programs-test dualstack-programs-jsonrpc
+  "A jsonrpc connection answers."
+  (dualstack-test-with-servers
+      ((server (intern family)
+               :coding 'binary
+               :filter (lambda (process text)
+                         (when (string-match "\"id\":\\([0-9]+\\)" text)
+                           (let ((json (format "{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":\"hello\"}"
+                                               (match-string 1 text))))
+                             (process-send-string
+                              process (format "Content-Length: %d\r\n\r\n%s"
+                                              (length json) json)))))))
+    (let* ((before (buffer-list))
+           (connection (make-instance
+                        'jsonrpc-process-connection :name "jsonrpc"
+                        :process (open-network-stream "jsonrpc" nil "localhost"
+                                                      (dualstack-test-port server)))))
+      (should (equal (jsonrpc-request connection :greet [] :timeout 5) "hello"))
+      (let ((process (jsonrpc--process connection)))
+        (set-process-sentinel process #'ignore)
+        (delete-process process))
+      (dualstack-programs-forget-buffers before))))
+
+(dualstack-programs-test dualstack-programs-rcirc
+  "A client of IRC says who it is."
+  (let (heard)
+    (dualstack-test-with-servers
+        ((server (intern family)
+                 :filter (lambda (_process text) (setq heard (concat heard text)))))
+      (let ((port (dualstack-test-port server))
+            (before (buffer-list))
+            (rcirc-reconnect-delay 0))
+        ;; It is told, by a synchronous client, which family answers.
+        (delete-process (open-network-stream "probe" nil "localhost" port))
+        (let ((process (rcirc-connect "localhost" port "nick" "user" "Full Name")))
+          (dualstack-test-wait (lambda () (and heard (string-match-p "NICK nick" heard))))
+          (should (eq (process-status process) 'open))
+          (set-process-sentinel process #'ignore)
+          (delete-process process))
+        (when (bound-and-true-p rcirc-keepalive-timer)
+          (cancel-timer rcirc-keepalive-timer)
+          (setq rcirc-keepalive-timer nil))
+        (dualstack-programs-forget-buffers before)
+        (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))))))
+
+;;;; In the stall
+
+(defconst dualstack-programs-clients
+  '((stream . (open-network-stream "x" nil "localhost" port))
+    (primitive . (make-network-process :name "x" :host "localhost" :service port))
+    (comint . (get-buffer-process (make-comint "x" (cons "localhost" port))))
+    (list . (car (open-network-stream "x" nil "localhost" port :return-list t))))
+  "Synchronous clients: names and forms that connect to PORT of localhost.")
+
+(dualstack-deftest dualstack-programs-in-the-stall ()
+  "Each synchronous client connects at least 100 times as fast with the mode."
+  (dolist (client '(stream primitive comint list))
+    (let ((host (dualstack-test-resolver "::1 localhost\n127.0.0.1 localhost\n")))
+      (dualstack-test-with-servers ((server 'ipv4))
+        (let ((port (dualstack-test-port server)))
+          (dualstack-test-with-stall (stalled "--family" "ipv6" "--port"
+                                              (number-to-string port))
+            (should (= stalled port))
+            (let ((times
+                   (dualstack-test-emacs
+                    host
+                    `(progn
+                       (require 'dualstack-mode)
+                       (require 'comint)
+                       (let* ((port ,port)
+                              (connect (lambda ()
+                                         (let ((start (float-time))
+                                               (process ,(alist-get client dualstack-programs-clients)))
+                                           (prog1 (- (float-time) start)
+                                             (set-process-sentinel process #'ignore)
+                                             (delete-process process)))))
+                              (plain (funcall connect)))
+                         (dualstack-mode 1)
+                         (list plain (funcall connect)))))))
+              (ert-info ((format "Client %s" client))
+                (should (> (car times) 0.9))
+                (should (> (/ (car times) (cadr times)) 100))))))))))
+
+(dualstack-deftest dualstack-programs-url-in-the-stall ()
+  "For a URL Emacs connects at least 100 times as fast with the mode."
+  (let ((host (dualstack-test-resolver "::1 localhost\n127.0.0.1 localhost\n")))
+    (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-programs-http "ipv4")
+      (let ((port (dualstack-test-child-port child)))
+        (dualstack-test-with-stall (stalled "--family" "ipv6" "--port" (number-to-string port))
+          (should (= stalled port))
+          (let ((times
+                 (dualstack-test-emacs
+                  host
+                  `(progn
+                     (require 'dualstack-mode)
+                     (require 'url)
+                     (setq url-http-attempt-keepalives nil)
+                     (require 'url-gw)
+                     (let* ((time nil)
+                            (fetch (lambda ()
+                                     (kill-buffer (url-retrieve-synchronously
+                                                   ,(format "http://localhost:%d/" port) t))
+                                     time)))
+                       ;; In this Emacs is frozen.
+                       (advice-add 'url-open-stream :around
+                                   (lambda (open &rest args)
+                                     (let ((start (float-time)))
+                                       (prog1 (apply open args)
+                                         (setq time (- (float-time) start))))))
+                       (list (funcall fetch)
+                             (progn (dualstack-mode 1) (funcall fetch))))))))
+            (should (> (car times) 0.9))
+            (should (> (/ (car times) (cadr times)) 100))))))))
+
+(provide 'dualstack-mode-programs-test)
+
+;;; dualstack-mode-programs-test.el ends here

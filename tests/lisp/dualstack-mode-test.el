@@ -1,0 +1,254 @@
+;;; dualstack-mode-test.el --- Tests for dualstack-mode  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; What the mode does and what it leaves alone.  How packages call it is in
+;; dualstack-mode-compat-test.el.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+(require 'dualstack-mode)
+(require 'dualstack-mode-report)
+
+(defmacro dualstack-mode-test (name docstring &rest body)
+  "Define the test NAME, with DOCSTRING, that runs BODY with the mode on."
+  (declare (indent 1) (doc-string 2))
+  `(dualstack-deftest ,name ()
+     ,docstring
+     (let ((dualstack-mode-peers nil)
+           (inhibit-message t))
+       (dualstack-mode 1)
+       (unwind-protect
+           (progn ,@body)
+         (dualstack-mode 0)))))
+
+(defun dualstack-mode-test-open (port &rest args)
+  "Connect to PORT of localhost as packages do, with ARGS."
+  (apply #'make-network-process
+         (append args (list :name "peer" :host "localhost" :service port
+                            :noquery t :sentinel #'ignore))))
+
+(defun dualstack-mode-test-remote (process)
+  "Return the family that PROCESS is connected by, and delete it."
+  (prog1 (dualstack-family (process-contact process :remote))
+    (delete-process process)))
+
+(dualstack-deftest dualstack-mode-on-and-off ()
+  "Switching the mode on and off is symmetric; loading it does nothing."
+  (let ((before (symbol-function 'make-network-process))
+        (inhibit-message t))
+    (should-not (advice-member-p #'dualstack-mode--make-process 'make-network-process))
+    (dotimes (_ 2)
+      (dualstack-mode 1)
+      (dualstack-mode 1)
+      (should (advice-member-p #'dualstack-mode--make-process 'make-network-process))
+      (dualstack-mode 0)
+      (should (eq before (symbol-function 'make-network-process))))
+    (customize-set-variable 'dualstack-mode t)
+    (should (advice-member-p #'dualstack-mode--make-process 'make-network-process))
+    (customize-set-variable 'dualstack-mode nil)
+    (should (eq before (symbol-function 'make-network-process)))))
+
+(dualstack-mode-test dualstack-mode-reaches-both-families
+  "Clients of localhost reach a server on either family, and it is remembered."
+  (dolist (family '(ipv4 ipv6))
+    (dualstack-test-with-servers ((server family))
+      (let ((port (dualstack-test-port server)))
+        (should (eq family (dualstack-mode-test-remote (dualstack-mode-test-open port))))
+        (should (eq family (dualstack-remembered-family port)))
+        (should (eq family (dualstack-mode-test-remote
+                            (open-network-stream "peer" nil "LOCALHOST." port))))))))
+
+(dualstack-mode-test dualstack-mode-passes-through
+  "What is not a plain client of localhost comes to Emacs as it is."
+  (dolist (args '((:host "localhost" :service 80 :family ipv4)
+                  (:host "127.0.0.1" :service 80) (:host "::1" :service 80)
+                  (:host "example.org" :service 80)
+                  (:host "localhost" :service "http") (:host "localhost" :service t)
+                  (:host "localhost" :service 0) (:host "localhost" :service 70000)
+                  (:host "localhost" :service 80 :server t)
+                  (:host "localhost" :service 80 :type datagram)
+                  (:host "localhost" :service 80 :remote [127 0 0 1 80])
+                  (:host "localhost" :service 80 :local [127 0 0 1 80])
+                  (:host "localhost" :service 80 :use-external-socket t)
+                  (:host local :service 80) (:host nil :service 80)
+                  (:remote "/tmp/socket" :family local)
+                  (:host "localhost" :service 80 :tls-parameters (x))))
+    (should-not (dualstack-mode--acts-p (cons :name (cons "x" args)))))
+  (dolist (args '((:host "localhost" :service 80) (:host "Localhost." :service "80")
+                  (:host "app.localhost" :service 80 :type nil :family nil)
+                  (:host "localhost" :service 80 :nowait t :tls-parameters (x))))
+    (should (dualstack-mode--acts-p (cons :name (cons "x" args))))))
+
+(dualstack-mode-test dualstack-mode-excludes
+  "Process names and a predicate exclude connections."
+  (let ((args '(:name "slime" :host "localhost" :service 80)))
+    (let ((dualstack-mode-exclude '("\\`slime")))
+      (should-not (dualstack-mode--acts-p args)))
+    (let ((dualstack-mode-exclude '("sly")))
+      (should (dualstack-mode--acts-p args)))
+    (let ((dualstack-mode-exclude (lambda (args) (= 80 (plist-get args :service)))))
+      (should-not (dualstack-mode--acts-p args)))))
+
+(dualstack-mode-test dualstack-mode-other-hosts
+  "Hosts that the user names are raced too."
+  (let ((host (dualstack-test-resolver "192.0.2.1 box.test\n")))
+    (ignore host)
+    (let ((dualstack-mode-hosts '("box.test")))
+      (should (dualstack-mode--acts-p '(:name "x" :host "BOX.test" :service 80))))
+    (dualstack-test-with-servers ((six 'ipv6))
+      (should (equal (dualstack-test-emacs
+                      (dualstack-test-resolver "127.0.0.1 box.test\n::1 box.test\n")
+                      `(progn
+                         (require 'dualstack-mode)
+                         (setq dualstack-mode-hosts '("box.test"))
+                         (dualstack-mode 1)
+                         (dualstack-family
+                          (process-contact
+                           (open-network-stream "x" nil "box.test" ,(dualstack-test-port six))
+                           :remote))))
+                     'ipv6)))))
+
+(dualstack-mode-test dualstack-mode-an-error-of-ours-breaks-nothing
+  "When our own code fails, the connection is made all the same."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (cl-letf (((symbol-function 'dualstack-make-network-process)
+               (lambda (&rest _) (error "A bug")))
+              ((symbol-function 'dualstack-mode--record)
+               (lambda (&rest _) (error "Another bug"))))
+      (let ((process (dualstack-mode-test-open (dualstack-test-port server))))
+        (should (eq (process-status process) 'open))
+        (delete-process process)))
+    (should (with-current-buffer "*dualstack-log*"
+              (string-match-p "internal error, please report it: A bug" (buffer-string))))))
+
+(dualstack-mode-test dualstack-mode-errors-are-emacs-own
+  "A refused connection signals what Emacs signals, and it is noted."
+  (let* ((port (dualstack-test-free-port))
+         (ours (should-error (dualstack-mode-test-open port) :type 'file-error))
+         (plain (progn (dualstack-mode 0)
+                       (should-error (dualstack-mode-test-open port) :type 'file-error))))
+    (should (equal (seq-take ours (length plain)) plain))
+    (should (string-match-p (regexp-quote (format "[::1]:%d Connection refused" port))
+                            (dualstack-mode-peer-err (car dualstack-mode-peers))))))
+
+(dualstack-mode-test dualstack-mode-nowait-is-untouched-and-learnt-from
+  "A :nowait client is not blocked; what became of it is remembered."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let* ((port (dualstack-test-port server))
+           (events nil)
+           (process (dualstack-mode-test-open
+                     port :nowait t
+                     :sentinel (lambda (_process event) (push event events)))))
+      (should (eq (process-status process) 'connect))
+      (dualstack-test-wait (lambda () events))
+      (should (equal events '("open\n")))
+      (dualstack-test-wait (lambda () (dualstack-remembered-family port)))
+      (should (eq 'ipv4 (dualstack-remembered-family port)))
+      (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))
+      (set-process-sentinel process #'ignore)
+      (delete-process process))))
+
+(dualstack-mode-test dualstack-mode-nowait-goes-to-the-remembered-family
+  "A :nowait client is sent to the literal address that is remembered."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let* ((port (dualstack-test-port server))
+           (event nil)
+           process)
+      (delete-process (dualstack-mode-test-open port))
+      (setq process (dualstack-mode-test-open
+                     port :nowait t :sentinel (lambda (_process text) (setq event text))))
+      (dualstack-test-wait (lambda () event))
+      (should (equal event "open\n"))
+      (should (equal (process-contact process) (list "localhost" port)))
+      (set-process-sentinel process #'ignore)
+      (should (eq 'ipv6 (dualstack-mode-test-remote process))))))
+
+(dualstack-mode-test dualstack-mode-nowait-failure-forgets
+  "A remembered family that fails for a :nowait client is forgotten."
+  (let ((port (dualstack-test-free-port))
+        (event nil))
+    (dualstack-remember port 'ipv4)
+    (let ((process (dualstack-mode-test-open
+                    port :nowait t :sentinel (lambda (_process text) (setq event text)))))
+      (dualstack-test-wait (lambda () event))
+      ;; Emacs keeps one that has failed.
+      (run-at-time 0.2 nil #'delete-process process))
+    (should (equal event "failed with code 111\n"))
+    (dualstack-test-wait (lambda () (not (dualstack-remembered-family port))))
+    (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))))
+
+(dualstack-mode-test dualstack-mode-remembered-until-it-fails
+  "With servers on either family the remembered one is kept until it fails."
+  (dualstack-test-with-servers ((six 'ipv6))
+    (let ((port (dualstack-test-port six)))
+      (should (eq 'ipv6 (dualstack-mode-test-remote (dualstack-mode-test-open port))))
+      (dualstack-test-with-servers ((_four 'ipv4 :service port))
+        (should (eq 'ipv6 (dualstack-mode-test-remote (dualstack-mode-test-open port))))
+        (dualstack-test-close six)
+        (should (eq 'ipv4 (dualstack-mode-test-remote (dualstack-mode-test-open port))))
+        (should (eq 'ipv4 (dualstack-remembered-family port)))))))
+
+(dualstack-mode-test dualstack-mode-port-probe
+  "A probe whether a port is free teaches nothing wrong."
+  (let ((port (dualstack-test-free-port)))
+    (dotimes (_ 3)
+      (should-error (dualstack-mode-test-open port) :type 'file-error))
+    (should-not (dualstack-remembered-family port))
+    (dualstack-test-with-servers ((_six 'ipv6 :service port))
+      (should (eq 'ipv6 (dualstack-mode-test-remote (dualstack-mode-test-open port)))))))
+
+(dualstack-mode-test dualstack-mode-report-shows-peers
+  "The report has a line for each peer, and is copied as text."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let ((port (dualstack-test-port server))
+          (kill-ring nil))
+      (dotimes (_ 3)
+        (delete-process (dualstack-mode-test-open port)))
+      (save-window-excursion
+        (dualstack-mode-report)
+        (with-current-buffer "*dualstack-report*"
+          (goto-char (point-min))
+          (should (re-search-forward (format "^localhost:%d +3 +0 IPv6 " port)))
+          (call-interactively (key-binding "w"))
+          (should (equal (current-kill 0) (buffer-string)))
+          (revert-buffer)
+          (kill-buffer))))))
+
+(dualstack-mode-test dualstack-mode-report-saved-time
+  "Time saved is what was measured of the other family's failure."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let* ((port (dualstack-test-port server))
+           (attempt (lambda (family outcome seconds)
+                      (dualstack-race-attempt--make
+                       :address (dualstack-loopback-address family port)
+                       :start 0 :end seconds :outcome outcome)))
+           (args (list :host "localhost" :service port)))
+      (dualstack-mode-record args (list (funcall attempt 'ipv6 "Connection refused" 2.0)
+                                        (funcall attempt 'ipv4 'won 0.01))
+                             0.01 'ipv4 nil)
+      (should (< 1.9 (dualstack-mode-peer-saved (car dualstack-mode-peers)) 2.0))
+      (delete-process (dualstack-mode-test-open port))
+      (should (< 3.9 (dualstack-mode-peer-saved (car dualstack-mode-peers)) 4.0)))))
+
+(provide 'dualstack-mode-test)
+
+;;; dualstack-mode-test.el ends here
