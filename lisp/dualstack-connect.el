@@ -40,22 +40,41 @@
   "Connect to HOST at PORT and show a buffer to talk to the peer in.
 HOST is a name or an address, PORT a number or a service name; ports used
 before are offered.  Return the buffer.  Called as a command, say in the
-echo area which address answered and after how many milliseconds."
-  (interactive
-   (list (read-string "Host (default localhost): " nil nil "localhost")
-         (dualstack-connect--read-port)))
+echo area which address answered and after how many milliseconds, or offer
+to diagnose why none did."
+  (interactive (dualstack-connect-read-peer))
   (let* ((service (dualstack-port port))
          (name (format "dualstack %s:%s" host service))
          (buffer (format "*%s*" name))
          (start (float-time)))
     (unless (comint-check-proc buffer)
-      (dualstack-connect--open buffer name host service)
+      (condition-case err
+          (dualstack-connect--open buffer name host service)
+        (file-error
+         (if (called-interactively-p 'any)
+             (dualstack-connect--offer-diagnosis host service err)
+           (signal (car err) (cdr err)))))
       (add-to-history 'dualstack-connect-history (format "%s" service))
       (message "Connected to %s in %.1f ms; type a line and RET to send it"
                (dualstack-connect--peer buffer)
                (* 1000 (- (float-time) start))))
     (pop-to-buffer buffer)
     (get-buffer buffer)))
+
+(defun dualstack-connect--offer-diagnosis (host port err)
+  "Say that connecting to PORT of HOST failed with ERR; d diagnoses that."
+  (let ((map (make-sparse-keymap)))
+    (define-key map "d" (lambda ()
+                          (interactive)
+                          (dualstack-diagnose host port)))
+    (set-transient-map map)
+    (user-error "%s; type d to see why"
+                (or (plist-get (nthcdr 3 err) :attempts) (error-message-string err)))))
+
+(defun dualstack-connect-read-peer ()
+  "Read a host and a port, and return them as a list."
+  (list (read-string "Host (default localhost): " nil nil "localhost")
+        (dualstack-connect--read-port)))
 
 (defun dualstack-connect--read-port ()
   "Read a port, with completion over those used before."
@@ -85,6 +104,8 @@ echo area which address answered and after how many milliseconds."
   "Return the address that BUFFER is connected to, a string."
   (dualstack-address-string
    (process-contact (get-buffer-process buffer) :remote)))
+
+(autoload 'dualstack-diagnose "dualstack-diagnose" nil t)
 
 (provide 'dualstack-connect)
 

@@ -27,6 +27,7 @@
 
 (require 'dualstack)
 (require 'dualstack-stream)
+(require 'dualstack-mode)
 (require 'dualstack-test-helper)
 
 (defconst dualstack-bench--rounds 400
@@ -175,6 +176,33 @@ Return an alist of names and lists of seconds, sorted."
                                  (dualstack-bench--median "dualstack, first contact" ours))
                               #'>= 5000 "x"))))
 
+;; Calls that fail at once show the cost of the advice best: what Emacs does for
+;; them is the same with and without it.
+(defun dualstack-bench--pass-through ()
+  "Measure and judge what `dualstack-mode' costs where it does not act."
+  (let* ((rounds 20000)
+         (calls '((:name "x" :host "127.0.0.1" :service 80 :family none)
+                  (:name "x" :host "localhost" :service 80 :family none)
+                  (:name "x" :host local :service 80 :server t :family none)))
+         (run (lambda (args)
+                (let ((gc-cons-threshold most-positive-fixnum)
+                      (start (current-time)))
+                  (dotimes (_ rounds)
+                    (ignore-errors (apply #'make-network-process args)))
+                  (prog1 (/ (float-time (time-subtract nil start)) rounds)
+                    (garbage-collect)))))
+         (costs nil))
+    (dolist (args calls)
+      (let (off on)
+        (dotimes (_ 5)
+          (push (funcall run args) off)
+          (dualstack-mode 1)
+          (push (funcall run args) on)
+          (dualstack-mode 0))
+        (push (* 1e6 (- (apply #'min on) (apply #'min off))) costs)))
+    (dualstack-bench--judge "dualstack-mode where it does not act"
+                            (apply #'max costs) #'<= 2 "us")))
+
 (defun dualstack-bench-connect ()
   "Measure, print and judge everything; end Emacs with status 1 on a missed bound."
   (princ (format "Emacs %s, %d rounds\n\n" emacs-version dualstack-bench--rounds))
@@ -182,6 +210,7 @@ Return an alist of names and lists of seconds, sorted."
   (dualstack-bench--ipv6-only)
   (dualstack-bench--stall)
   (princ "\n")
+  (dualstack-bench--pass-through)
   (let ((times (sort (cl-loop repeat 7 collect (dualstack-bench--require-seconds)) #'<)))
     (dualstack-bench--judge "(require 'dualstack), compiled"
                             (* 1000 (dualstack-bench--quantile times 0.5)) #'<= 10 "ms"))

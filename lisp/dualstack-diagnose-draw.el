@@ -1,0 +1,179 @@
+;;; dualstack-diagnose-draw.el --- Draw who waits for what  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A waterfall is described once, as a list of bars, and drawn as an image or
+;; in characters.  A bar is a plist: `:group' and `:label', strings; `:start'
+;; and `:end' in seconds; `:outcome', `open', `silent', `lost' or `failed'.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'svg)
+(require 'dualstack-diagnose-probe)
+
+(defface dualstack-diagnose-open '((t :inherit success))
+  "Face of what connects."
+  :group 'dualstack)
+
+(defface dualstack-diagnose-failed '((t :inherit error))
+  "Face of what is refused or silent."
+  :group 'dualstack)
+
+(defface dualstack-diagnose-lost '((t :inherit shadow))
+  "Face of what is given up as another was faster."
+  :group 'dualstack)
+
+(defun dualstack-diagnose-draw--bar (group address start seconds outcome)
+  "Return a bar of GROUP for ADDRESS from START on for SECONDS, with OUTCOME."
+  (list :group group :label (dualstack-address-string address)
+        :start start :end (+ start seconds)
+        :outcome (if (stringp outcome) 'failed outcome)))
+
+(defun dualstack-diagnose-draw-plain (probes)
+  "Return the bars of Emacs's own way to PROBES: one after the other."
+  (let ((now 0.0)
+        (bars nil)
+        (done nil))
+    (pcase-dolist (`(,address ,outcome ,seconds) probes)
+      (unless done
+        (push (dualstack-diagnose-draw--bar "Emacs" address now seconds outcome) bars)
+        (setq now (+ now seconds)
+              done (eq outcome 'open))))
+    (nreverse bars)))
+
+(defun dualstack-diagnose-draw-ours (probes)
+  "Return the bars of our way to PROBES: all of them, by the attempt delay.
+What was not needed any longer ends when another connects."
+  (let* ((probes (sort (copy-sequence probes)
+                       (lambda (a b)
+                         (and (eq (dualstack-family (car a)) dualstack-preferred-family)
+                              (not (eq (dualstack-family (car b))
+                                       dualstack-preferred-family))))))
+         (start 0.0)
+         (bars (mapcar (pcase-lambda (`(,address ,outcome ,seconds))
+                         (prog1 (dualstack-diagnose-draw--bar "dualstack" address start
+                                                              seconds outcome)
+                           (setq start (+ start
+                                          (if (eq outcome 'open)
+                                              dualstack-loopback-attempt-delay
+                                            (min seconds dualstack-loopback-attempt-delay))))))
+                       probes))
+         (won (cl-loop for bar in bars
+                       when (eq (plist-get bar :outcome) 'open)
+                       minimize (plist-get bar :end))))
+    (cl-loop for bar in bars
+             unless (and won (>= (plist-get bar :start) won))
+             collect (if (and won (> (plist-get bar :end) won))
+                         (append (list :end won :outcome 'lost) bar)
+                       bar))))
+
+(defun dualstack-diagnose-draw-cost (bars)
+  "Return the seconds after which BARS have connected, or have all failed."
+  (or (cl-loop for bar in bars
+               when (eq (plist-get bar :outcome) 'open)
+               minimize (plist-get bar :end))
+      (cl-loop for bar in bars maximize (plist-get bar :end))
+      0))
+
+(defun dualstack-diagnose-draw-time (seconds)
+  "Return SECONDS as a short text."
+  (cond ((< seconds 0.01) (format "%.2f ms" (* 1000 seconds)))
+        ((< seconds 1) (format "%.0f ms" (* 1000 seconds)))
+        (t (format "%.2f s" seconds))))
+
+(defun dualstack-diagnose-draw--face (bar)
+  "Return the face of BAR."
+  (pcase (plist-get bar :outcome)
+    ('open 'dualstack-diagnose-open)
+    ('lost 'dualstack-diagnose-lost)
+    (_ 'dualstack-diagnose-failed)))
+
+(defun dualstack-diagnose-draw--word (bar)
+  "Return what became of BAR, in a word."
+  (pcase (plist-get bar :outcome)
+    ('open "connected") ('silent "silent") ('lost "given up") (_ "refused")))
+
+(defun dualstack-diagnose-draw-text (bars)
+  "Return BARS drawn in characters, 40 columns for the longest time.
+What connects is drawn with =, what fails with x, what is given up with -."
+  (let ((scale (/ 40.0 (max 1e-6 (cl-loop for bar in bars maximize (plist-get bar :end)))))
+        (group nil))
+    (mapconcat
+     (lambda (bar)
+       (let* ((start (round (* scale (plist-get bar :start))))
+              (length (max 1 (- (round (* scale (plist-get bar :end))) start)))
+              (char (pcase (plist-get bar :outcome) ('open ?=) ('lost ?-) (_ ?x))))
+         (prog1 (concat
+                 (format "  %-10s %-22s|" (if (equal group (plist-get bar :group)) ""
+                                            (plist-get bar :group))
+                         (plist-get bar :label))
+                 (make-string start ?\s)
+                 (propertize (make-string length char)
+                             'face (dualstack-diagnose-draw--face bar))
+                 " " (dualstack-diagnose-draw--word bar) ", "
+                 (dualstack-diagnose-draw-time (- (plist-get bar :end)
+                                                  (plist-get bar :start)))
+                 "\n")
+           (setq group (plist-get bar :group)))))
+     bars "")))
+
+(defun dualstack-diagnose-draw--color (face)
+  "Return the color of FACE for an image."
+  (let ((color (face-foreground face nil t)))
+    (if (and color (color-defined-p color))
+        (apply #'format "#%02x%02x%02x"
+               (mapcar (lambda (part) (/ part 256)) (color-values color)))
+      "gray")))
+
+(defun dualstack-diagnose-draw-svg (bars)
+  "Return BARS drawn as an SVG object, see `svg-create'.
+Besides by its color, each bar tells by a word what became of it."
+  (let* ((row 22)
+         (left 290)
+         (width 340)
+         (svg (svg-create (+ left width 170) (+ 10 (* row (length bars)))))
+         (scale (/ width (max 1e-6 (cl-loop for bar in bars maximize (plist-get bar :end)))))
+         (text (dualstack-diagnose-draw--color 'default))
+         (group nil)
+         (y 5))
+    (dolist (bar bars)
+      (let* ((start (+ left (* scale (plist-get bar :start))))
+             (length (max 2 (* scale (- (plist-get bar :end) (plist-get bar :start)))))
+             (say (lambda (x string)
+                    (svg-text svg string :x x :y (+ y 15) :fill text
+                              :font-family "sans-serif" :font-size 13))))
+        (unless (equal group (plist-get bar :group))
+          (funcall say 5 (plist-get bar :group)))
+        (funcall say 100 (plist-get bar :label))
+        (svg-rectangle svg start (+ y 3) length (- row 6) :rx 2
+                       :fill (dualstack-diagnose-draw--color
+                              (dualstack-diagnose-draw--face bar)))
+        (funcall say (+ start length 6)
+                 (format "%s, %s" (dualstack-diagnose-draw--word bar)
+                         (dualstack-diagnose-draw-time
+                          (- (plist-get bar :end) (plist-get bar :start)))))
+        (setq group (plist-get bar :group)
+              y (+ y row))))
+    svg))
+
+(provide 'dualstack-diagnose-draw)
+
+;;; dualstack-diagnose-draw.el ends here
