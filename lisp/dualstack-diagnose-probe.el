@@ -132,7 +132,7 @@ ADDRESSES, RACE and THEN are as there."
 ;;;; Who listens
 
 (defun dualstack-diagnose-listeners (port)
-  "Return who listens at PORT of this machine, as far as the system tells.
+  "Return who listens at PORT of this machine, as far as is known.
 Each is a plist: `:family', `ipv4' or `ipv6'; `:address', a string; `:any'
 non-nil if that is every address of the machine; `:pid' and `:program', nil
 if they are not known."

@@ -269,7 +269,7 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
     (goto-char (point-min))))
 
 (defun dualstack-diagnose--picture (facts)
-  "Return a string that shows the waterfall of FACTS as an image, or nil."
+  "Return a string with the waterfall of FACTS as an image, or nil."
   (and (display-graphic-p)
        (image-type-available-p 'svg)
        (dualstack-diagnose-facts-probes facts)
@@ -313,7 +313,8 @@ It has no user names or paths in it."
 (defun dualstack-diagnose-batch ()
   "Print the diagnosis of the host and port on the command line; end Emacs.
 The status is 0 if something answers, 1 if nothing does, 2 on misuse.
-Usage: emacs --batch -l dualstack-diagnose -f dualstack-diagnose-batch HOST PORT"
+Call it by \"--batch -l dualstack-diagnose -f dualstack-diagnose-batch HOST
+PORT\"."
   (let ((host (pop command-line-args-left))
         (port (ignore-errors (dualstack-port (pop command-line-args-left))))
         result)

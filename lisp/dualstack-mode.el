@@ -146,7 +146,7 @@ Each is a list (PROCESS ARGS START), START being a time as of `float-time'.")
   "Seconds after which the outcome of a connection is no longer waited for.")
 
 (defun dualstack-mode--nowait (original args)
-  "Return the process that ORIGINAL makes for the `:nowait' client ARGS.
+  "Return the process of ORIGINAL for the `:nowait' client ARGS.
 With a remembered family it is given that literal address."
   (let* ((port (dualstack-port (plist-get args :service)))
          (family (and (dualstack-localhost-p (plist-get args :host))

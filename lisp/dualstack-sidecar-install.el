@@ -40,7 +40,7 @@
   "The directory of the Python package's source, or nil if it is not here.")
 
 (defun dualstack-sidecar-install--stamp ()
-  "Return the file that tells which version is installed."
+  "Return the name of the file with the version that is installed."
   (expand-file-name "dualstack-version" dualstack-sidecar-directory))
 
 (defun dualstack-sidecar-installed-version ()
@@ -122,7 +122,7 @@ Signal `user-error' if there is none, with what to type."
                 (ignore-errors (version-to-list (string-trim (buffer-string)))))))))
 
 (defun dualstack-sidecar-install--run (steps buffer then)
-  "Run the command lines STEPS, with output to BUFFER, and then call THEN."
+  "Run all STEPS, command lines, with output to BUFFER, and then call THEN."
   (dualstack-sidecar-install--say buffer "$ %s\n" (mapconcat #'identity (car steps) " "))
   (make-process
    :name "dualstack-install" :buffer buffer :command (car steps) :noquery t

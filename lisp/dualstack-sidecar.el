@@ -162,7 +162,7 @@ runs, or signal that error."
     (state (format "%s is %s" (dualstack-sidecar-name sidecar) state))))
 
 (defun dualstack-sidecar--notify (sidecar then else)
-  "Call THEN or ELSE once it is clear whether SIDECAR runs."
+  "Call THEN or ELSE once SIDECAR is running, or has failed."
   (pcase (dualstack-sidecar-state sidecar)
     ('running (when then (dualstack-epc-later then sidecar)))
     ('failed (when else (dualstack-epc-later else (dualstack-sidecar-failure sidecar))))
@@ -170,7 +170,7 @@ runs, or signal that error."
        (when else (push else (dualstack-sidecar--else sidecar))))))
 
 (defun dualstack-sidecar--await (sidecar)
-  "Wait until SIDECAR runs, or signal why it does not."
+  "Wait until SIDECAR is running, or signal why it is not."
   (with-local-quit
     (while (eq (dualstack-sidecar-state sidecar) 'starting)
       ;; For a process, as a wait for none goes on for 10 ms after any output.
@@ -264,7 +264,7 @@ runs, or signal that error."
              (dualstack-sidecar--fail sidecar "it printed no port, but much else"))))))
 
 (defun dualstack-sidecar--connect (sidecar port announcement)
-  "Connect to SIDECAR at PORT, as ANNOUNCEMENT says, a string or nil."
+  "Connect to SIDECAR at PORT, by its ANNOUNCEMENT, a string or nil."
   (let ((announced (and announcement (ignore-errors (car (read-from-string announcement))))))
     (pcase announced
       ((guard (null announcement))
@@ -299,7 +299,7 @@ ERR is the error of the one before."
                       (dualstack-sidecar--try-next sidecar others err))))))))
 
 (defun dualstack-sidecar--ready (sidecar connection)
-  "Note that SIDECAR runs, over CONNECTION."
+  "Note that SIDECAR is running, over CONNECTION."
   (if (not (eq (dualstack-sidecar-state sidecar) 'starting))
       (dualstack-epc-close connection)
     (dolist (method (dualstack-sidecar-methods sidecar))
@@ -311,7 +311,7 @@ ERR is the error of the one before."
     (dualstack-sidecar--tell sidecar)))
 
 (defun dualstack-sidecar--tell (sidecar)
-  "Call whoever waits to hear whether SIDECAR runs."
+  "Call whoever waits for SIDECAR with what became of it."
   (let ((then (nreverse (dualstack-sidecar--then sidecar)))
         (else (nreverse (dualstack-sidecar--else sidecar))))
     (setf (dualstack-sidecar--then sidecar) nil
@@ -449,7 +449,7 @@ is killed.  Emacs does not wait for that."
     (current-buffer)))
 
 (defun dualstack-sidecar--log-text (log text)
-  "Append TEXT to the buffer LOG; its beginning makes room."
+  "Append TEXT to the buffer LOG, and cut that at its beginning."
   (when (buffer-live-p log)
     (with-current-buffer log
       (let ((inhibit-read-only t))

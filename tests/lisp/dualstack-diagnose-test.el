@@ -92,7 +92,7 @@
   (let ((dualstack-diagnose-probe-timeout 0.3))
     (dualstack-test-with-stall (port "--family" "ipv6" "--black-hole")
       (should (eq 'silent (dualstack-diagnose-test-kind port)))
-      (dualstack-test-with-servers ((_four 'ipv4 :service port))
+      (dualstack-test-with-servers ((four 'ipv4 :service port))
         (should (memq (dualstack-diagnose-test-kind port) '(self ipv4-only)))))))
 
 (dualstack-deftest dualstack-diagnose-unresolved ()

@@ -160,7 +160,7 @@ server.serve_forever()
         (dualstack-epc-close connection)))))
 
 (defun dualstack-epc-test-epc-el (&rest forms)
-  "Return a command that runs FORMS in an Emacs with epc.el.
+  "Return a command for FORMS in an Emacs with epc.el.
 Skip the test where that is not installed."
   (let ((path (file-expand-wildcards "/usr/share/emacs/site-lisp/elpa-src/*")))
     (unless (let ((load-path path)) (locate-library "epcs"))
@@ -179,7 +179,7 @@ Skip the test where that is not installed."
               ,@forms)))))
 
 (defmacro dualstack-epc-test-with-epc-el (forms &rest body)
-  "Run BODY while an Emacs with epc.el runs FORMS.
+  "Run BODY beside an Emacs with epc.el and FORMS.
 What that has printed is in the current buffer once it has ended."
   (declare (indent 1))
   `(with-temp-buffer
@@ -240,7 +240,7 @@ What that has printed is in the current buffer once it has ended."
 (dualstack-deftest dualstack-epc-async ()
   "Each asynchronous call ends in one call of one function, in any order."
   (dualstack-epc-test-with-pair
-      (client _server `((echo ,(lambda (x) x)) (fail ,(lambda () (error "So")))))
+      (client server `((echo ,(lambda (x) x)) (fail ,(lambda () (error "So")))))
     (let (values errors)
       (dotimes (i 64)
         (dualstack-epc-call-async client 'echo (list i)
@@ -254,7 +254,7 @@ What that has printed is in the current buffer once it has ended."
 
 (dualstack-deftest dualstack-epc-cancel-handle ()
   "After a cancel neither function is called."
-  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+  (dualstack-epc-test-with-pair (client server `((echo ,(lambda (x) x))))
     (dualstack-epc-cancel client (dualstack-epc-call-async client 'echo '(1)
                                                            :then #'error :else #'error))
     (should (= (dualstack-epc-call client 'echo '(2)) 2))
@@ -303,7 +303,7 @@ f(slow)
 
 (dualstack-deftest dualstack-epc-call-in-a-filter ()
   "A call from within a filter works."
-  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+  (dualstack-epc-test-with-pair (client server `((echo ,(lambda (x) x))))
     (let (value)
       (dualstack-test-with-servers ((server 'ipv4))
         (let ((other (make-network-process
@@ -367,7 +367,7 @@ f(slow)
 
 (dualstack-deftest dualstack-epc-quit ()
   "A quit ends a call, also in a timer, and leaves nothing of it."
-  (dualstack-epc-test-with-raw (connection _peer)
+  (dualstack-epc-test-with-raw (connection peer)
     (let ((timer (run-at-time 0.05 nil (lambda () (setq quit-flag t)))))
       (should (eq 'quit (condition-case nil
                             (dualstack-epc-call connection 'never nil)
@@ -378,7 +378,7 @@ f(slow)
 
 (dualstack-deftest dualstack-epc-cancel-on-input ()
   "Input ends a call where that is wanted."
-  (dualstack-epc-test-with-raw (connection _peer)
+  (dualstack-epc-test-with-raw (connection peer)
     (let ((unread-command-events nil))
       (run-at-time 0.05 nil (lambda () (push ?a unread-command-events)))
       (should (eq (dualstack-epc-call connection 'never nil :cancel-on-input 'typed) 'typed)))
@@ -387,7 +387,7 @@ f(slow)
 (dualstack-deftest dualstack-epc-callbacks-harm-nothing ()
   "A callback or method that signals or quits harms nothing else."
   (dualstack-epc-test-with-pair
-      (client _server `((echo ,(lambda (x) x))
+      (client server `((echo ,(lambda (x) x))
                         (quit ,(lambda () (signal 'quit nil)))
                         (fail ,(lambda () (signal 'wrong-type-argument '(x))))))
     (let ((inhibit-message t) (debug-on-error nil))
@@ -462,7 +462,7 @@ f(slow)
 
 (dualstack-deftest dualstack-epc-unsendable ()
   "What cannot cross is refused before it is sent, and the argument is named."
-  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (&rest x) x))))
+  (dualstack-epc-test-with-pair (client server `((echo ,(lambda (&rest x) x))))
     (let ((circular (list 1)))
       (setcdr circular circular)
       (dolist (value (list (propertize "x" 'face 'bold) (concat "a" (propertize "x" 'face 'bold))
@@ -483,7 +483,7 @@ f(slow)
 
 (dualstack-deftest dualstack-epc-printing-options-do-not-matter ()
   "Whatever the user has set for printing, values cross whole."
-  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+  (dualstack-epc-test-with-pair (client server `((echo ,(lambda (x) x))))
     (let ((print-length 1) (print-level 1) (print-escape-newlines t) (print-quoted nil)
           (print-circle t) (float-output-format "%.1f") (print-escape-multibyte t)
           (print-integers-as-characters t)
@@ -551,7 +551,7 @@ f(slow)
 ;;;; Proof
 
 (defun dualstack-epc-test-python-hmac (key text)
-  "Return the HMAC-SHA256 of TEXT by KEY as Python makes it."
+  "Return Python's HMAC-SHA256 of TEXT by KEY."
   (with-temp-buffer
     (call-process dualstack-test-python nil t nil "-c"
                   "import hmac, sys; print(hmac.new(sys.argv[1].encode(), sys.argv[2].encode(), 'sha256').hexdigest(), end='')"
@@ -573,7 +573,7 @@ f(slow)
                                     "--auth" "--family" "ipv6")
     (let ((port (dualstack-test-child-port child)) heard)
       (dualstack-test-with-servers
-          ((_impostor 'ipv4 :service port :coding 'binary
+          ((impostor 'ipv4 :service port :coding 'binary
                       :filter (lambda (process text)
                                 (setq heard (concat heard text))
                                 (process-send-string
@@ -589,7 +589,7 @@ f(slow)
 
 (dualstack-deftest dualstack-epc-log ()
   "Messages are logged when that is switched on, and not otherwise."
-  (dualstack-epc-test-with-pair (client _server `((echo ,(lambda (x) x))))
+  (dualstack-epc-test-with-pair (client server `((echo ,(lambda (x) x))))
     (let ((logged (lambda (text)
                     (with-current-buffer (get-buffer-create "*dualstack-log*")
                       (string-match-p text (buffer-string)))))

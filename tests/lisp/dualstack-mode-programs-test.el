@@ -55,7 +55,7 @@ while True:
   "An HTTP server on one family, in Python.")
 
 (defmacro dualstack-programs-test (name docstring &rest body)
-  "Define the test NAME, with DOCSTRING: BODY runs for each FAMILY, the mode on.
+  "Define the test NAME, with DOCSTRING, of BODY for each FAMILY, the mode on.
 FAMILY is bound to \"ipv4\" and \"ipv6\"."
   (declare (indent 1) (doc-string 2))
   `(dualstack-deftest ,name ()

@@ -29,7 +29,7 @@
 (require 'dualstack-mode-report)
 
 (defmacro dualstack-mode-test (name docstring &rest body)
-  "Define the test NAME, with DOCSTRING, that runs BODY with the mode on."
+  "Define the test NAME, with DOCSTRING, of BODY with the mode on."
   (declare (indent 1) (doc-string 2))
   `(dualstack-deftest ,name ()
      ,docstring
@@ -201,7 +201,7 @@
   (dualstack-test-with-servers ((six 'ipv6))
     (let ((port (dualstack-test-port six)))
       (should (eq 'ipv6 (dualstack-mode-test-remote (dualstack-mode-test-open port))))
-      (dualstack-test-with-servers ((_four 'ipv4 :service port))
+      (dualstack-test-with-servers ((four 'ipv4 :service port))
         (should (eq 'ipv6 (dualstack-mode-test-remote (dualstack-mode-test-open port))))
         (dualstack-test-close six)
         (should (eq 'ipv4 (dualstack-mode-test-remote (dualstack-mode-test-open port))))
@@ -213,7 +213,7 @@
     (dotimes (_ 3)
       (should-error (dualstack-mode-test-open port) :type 'file-error))
     (should-not (dualstack-remembered-family port))
-    (dualstack-test-with-servers ((_six 'ipv6 :service port))
+    (dualstack-test-with-servers ((six 'ipv6 :service port))
       (should (eq 'ipv6 (dualstack-mode-test-remote (dualstack-mode-test-open port)))))))
 
 (dualstack-mode-test dualstack-mode-report-shows-peers

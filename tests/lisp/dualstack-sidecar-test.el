@@ -30,7 +30,7 @@
 (require 'dualstack-sidecar-status)
 
 (defmacro dualstack-sidecar-test (name docstring &rest body)
-  "Define the test NAME, with DOCSTRING, that runs BODY and ends all sidecars."
+  "Define the test NAME, with DOCSTRING, of BODY; end all sidecars."
   (declare (indent 1) (doc-string 2))
   `(dualstack-deftest ,name ()
      ,docstring
