@@ -11,7 +11,7 @@ COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-vers
 export EMACS
 export DUALSTACK_PYTHON := $(VENV_PYTHON)
 
-.PHONY: help demo test lint compile bench-connect bench-epc matrix test-windows clean setup
+.PHONY: help demo test lint compile bench-connect bench-epc matrix package test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ bench-epc: setup compile ## Measure the EPC server and client against their boun
 
 matrix: setup ## Run the ERT tests on Emacs 27.1, 28.2 and 30.1 (root, debootstrap)
 	@tests/matrix.sh
+
+package: ## Build dualstack-VERSION.tar, for package-install-file
+	@tests/support/need-emacs.sh
+	@EMACS=$(EMACS) .ci/package
 
 test-windows: setup ## Run networking tests in a Windows Emacs, EMACS_W32=COMMAND
 	@tests/windows.sh

@@ -76,10 +76,10 @@ a change to the server, or nil if nothing is to be done."
       (list 'ipv6-only
             "The server listens on ::1 only: clients of 127.0.0.1 do not reach it."
             "(dualstack-mode 1)"))
-     ((and local (dualstack-diagnose--two-programs listeners))
+     ((and local (dualstack-diagnose--two-programs facts))
       (list 'both-different
             (format "Two different programs have port %s: %s." port
-                    (dualstack-diagnose--two-programs listeners))
+                    (dualstack-diagnose--two-programs facts))
             "Give one of them another port"))
      (silent
       (list 'half-silent
@@ -100,11 +100,17 @@ a change to the server, or nil if nothing is to be done."
                               collect (dualstack-family address)))
         #'string<))
 
-(defun dualstack-diagnose--two-programs (listeners)
-  "Return a phrase if LISTENERS of either family are different processes."
-  (let ((four (cl-find 'ipv4 listeners :key (lambda (l) (plist-get l :family))))
-        (six (cl-find 'ipv6 listeners :key (lambda (l) (plist-get l :family)))))
+(defun dualstack-diagnose--listener (facts family)
+  "Return the listener on FAMILY in FACTS, or nil."
+  (cl-find family (dualstack-diagnose-facts-listeners facts)
+           :key (lambda (listener) (plist-get listener :family))))
+
+(defun dualstack-diagnose--two-programs (facts)
+  "Return a phrase if different processes of FACTS answer on either family."
+  (let ((four (dualstack-diagnose--listener facts 'ipv4))
+        (six (dualstack-diagnose--listener facts 'ipv6)))
     (and four six
+         (cdr (dualstack-diagnose--families (dualstack-diagnose-facts-probes facts) 'open))
          (plist-get four :pid) (plist-get six :pid)
          (/= (plist-get four :pid) (plist-get six :pid))
          (format "%s on IPv4, %s on IPv6" (dualstack-diagnose--who four)
@@ -122,9 +128,9 @@ a change to the server, or nil if nothing is to be done."
   (let ((listeners (dualstack-diagnose-facts-listeners facts)))
     (delq nil
           (list
-           (and (dualstack-diagnose--two-programs listeners)
+           (and (dualstack-diagnose--two-programs facts)
                 (format "Different programs listen on the two families: %s."
-                        (dualstack-diagnose--two-programs listeners)))
+                        (dualstack-diagnose--two-programs facts)))
            (let ((any (cl-find-if (lambda (l) (plist-get l :any)) listeners)))
              (and any
                   (format "%s listens at %s: it can be reached from the network."
@@ -179,9 +185,9 @@ a change to the server, or nil if nothing is to be done."
 (defun dualstack-diagnose--probe-line (facts probe)
   "Return the line about PROBE of FACTS."
   (pcase-let* ((`(,address ,outcome ,seconds) probe)
-               (family (dualstack-family address))
-               (listener (cl-find family (dualstack-diagnose-facts-listeners facts)
-                                  :key (lambda (l) (plist-get l :family)))))
+               (listener (and (symbolp outcome) ; Not refused.
+                              (dualstack-diagnose--listener
+                               facts (dualstack-family address)))))
     (format "  %-24s %s%s\n" (dualstack-address-string address)
             (pcase outcome
               ('open (format "connects in %s" (dualstack-diagnose-draw-time seconds)))

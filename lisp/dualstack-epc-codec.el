@@ -31,6 +31,9 @@
 (define-error 'dualstack-epc-protocol-error "EPC protocol error" 'dualstack-epc-error)
 (define-error 'dualstack-epc-unsendable "Cannot be sent over EPC" 'dualstack-epc-error)
 
+;; New in Emacs 29.
+(defvar print-integers-as-characters)
+
 (defconst dualstack-epc-codec-limit #xffffff
   "Greatest length of a payload in bytes, as six digits can tell no more.")
 

@@ -122,7 +122,7 @@ Signal `user-error' if there is none, with what to type."
                 (ignore-errors (version-to-list (string-trim (buffer-string)))))))))
 
 (defun dualstack-sidecar-install--run (steps buffer then)
-  "Run all STEPS, command lines, with output to BUFFER, and then call THEN."
+  "Run each of STEPS, command lines, into BUFFER, and then call THEN."
   (dualstack-sidecar-install--say buffer "$ %s\n" (mapconcat #'identity (car steps) " "))
   (make-process
    :name "dualstack-install" :buffer buffer :command (car steps) :noquery t

@@ -245,23 +245,27 @@ runs, or signal that error."
 
 (defun dualstack-sidecar--read (sidecar text)
   "Take TEXT, which SIDECAR has printed on standard output."
-  (if (or (dualstack-sidecar-connection sidecar)
-          (dualstack-sidecar--cancel sidecar)
-          (not (eq (dualstack-sidecar-state sidecar) 'starting)))
-      (dualstack-sidecar--log-text (dualstack-sidecar-log sidecar) text)
-    (setf (dualstack-sidecar--output sidecar)
-          (concat (dualstack-sidecar--output sidecar) text))
-    (let ((lines (split-string (dualstack-sidecar--output sidecar) "\r?\n")))
-      (cond ((and (cdr lines) (not (string-match-p "\\`[0-9]+\\'" (car lines))))
-             (dualstack-sidecar--fail
-              sidecar (format "it printed %S where its port should be" (car lines))))
-            ((and (cdr lines) (not (dualstack-sidecar-auth sidecar)))
-             (dualstack-sidecar--connect sidecar (string-to-number (car lines)) nil))
-            ((cddr lines)
-             (dualstack-sidecar--connect sidecar (string-to-number (car lines))
-                                         (cadr lines)))
-            ((> (length (dualstack-sidecar--output sidecar)) 10000)
-             (dualstack-sidecar--fail sidecar "it printed no port, but much else"))))))
+  (pcase (dualstack-sidecar-state sidecar)
+    ((guard (or (dualstack-sidecar-connection sidecar)
+                (dualstack-sidecar--cancel sidecar)))
+     (dualstack-sidecar--log-text (dualstack-sidecar-log sidecar) text))
+    ('starting (dualstack-sidecar--read-announcement sidecar text))))
+
+(defun dualstack-sidecar--read-announcement (sidecar text)
+  "Take TEXT, which has more of what SIDECAR announces."
+  (setf (dualstack-sidecar--output sidecar)
+        (concat (dualstack-sidecar--output sidecar) text))
+  (let ((lines (split-string (dualstack-sidecar--output sidecar) "\r?\n")))
+    (cond ((and (cdr lines) (not (string-match-p "\\`[0-9]+\\'" (car lines))))
+           (dualstack-sidecar--fail
+            sidecar (format "it printed %S where its port should be" (car lines))))
+          ((and (cdr lines) (not (dualstack-sidecar-auth sidecar)))
+           (dualstack-sidecar--connect sidecar (string-to-number (car lines)) nil))
+          ((cddr lines)
+           (dualstack-sidecar--connect sidecar (string-to-number (car lines))
+                                       (cadr lines)))
+          ((> (length (dualstack-sidecar--output sidecar)) 10000)
+           (dualstack-sidecar--fail sidecar "it printed no port, but much else")))))
 
 (defun dualstack-sidecar--connect (sidecar port announcement)
   "Connect to SIDECAR at PORT, by its ANNOUNCEMENT, a string or nil."

@@ -48,11 +48,11 @@ make_chroot() { # VERSION
 run_tests() { # VERSION
   local where=$root/emacs-$1 copy
   copy=$(mktemp -d /tmp/dualstack-matrix.XXXXXX)
-  cp -r lisp tests "$copy"
+  cp -r lisp tests python "$copy"
   rm -f "$copy"/lisp/*.elc
   mkdir -p "$where/host"
-  printf '#!/bin/sh\nexec chroot /host "%s" "$@"\n' "$PWD/.venv/bin/python" >"$copy/python"
-  chmod +x "$copy/python"
+  printf '#!/bin/sh\nexec chroot /host "%s" "$@"\n' "$PWD/.venv/bin/python" >"$copy/run-python"
+  chmod +x "$copy/run-python"
   # The mounts are those of this command alone, and end with it.
   unshare -m bash -euc '
     where=$1 copy=$2; shift 2
@@ -63,7 +63,7 @@ run_tests() { # VERSION
     mount -t proc proc "$where/proc"
     mount --rbind /dev "$where/dev"
     exec chroot "$where" sh -c "cd \$0 && emacs -Q --batch -L lisp \
-      -f batch-byte-compile lisp/*.el && exec env DUALSTACK_PYTHON=\$0/python EMACS=emacs \
+      -f batch-byte-compile lisp/*.el && exec env DUALSTACK_PYTHON=\$0/run-python EMACS=emacs \
       LC_ALL=C.UTF-8 python3 tests/run.py --ert-only \"\$@\"" "$copy" "$@"
   ' -- "$where" "$copy" "${only[@]}" && result=0 || result=$?
   rm -rf "$copy"

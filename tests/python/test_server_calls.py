@@ -19,6 +19,7 @@ from dualstack_epc.errors import (
 )
 from dualstack_epc.lisp import Cons, Symbol
 from dualstack_epc.peer import CloseAfter
+from dualstack_epc.server import current_client
 
 from conftest import HOSTS, wait_until
 from epc_server import Raw, port, serving
@@ -118,6 +119,17 @@ def test_every_reply_ends_its_call(
     raw.send(reply.format(raw.receive()[1]))
     with pytest.raises(error):
         future.result(5)
+
+
+def test_a_method_knows_its_caller(server: DualStackEPCServer, client: Client) -> None:
+    client.functions["who"] = lambda: "me"
+    server.register_function(lambda: current_client().call_sync("who", [], 5), "ask")
+    with connect_client(port=server.server_address[1]) as other:
+        other.functions["who"] = lambda: "another"
+        assert client.call_sync("ask", [], 5) == "me"
+        assert other.call_sync("ask", [], 5) == "another"
+    with pytest.raises(LookupError):
+        current_client()
 
 
 def test_callbacks_may_call_again(server: DualStackEPCServer, client: Client) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from epc.handler import (
@@ -59,6 +60,10 @@ ERRORS = {
     "return-error": (ReturnError, ReturnErrorCallerUnknown),
     "epc-error": (EPCError, EPCErrorCallerUnknown),
 }
+
+
+# Who has called the method that runs in this thread.
+caller: ContextVar[Service] = ContextVar("caller")
 
 
 class CloseAfter:
@@ -276,6 +281,7 @@ class Peer:
             reason = f"EPC-ERROR: No such method : {name}"
             reply = messages.encode_error("epc-error", uid, reason)
         else:
+            mark = caller.set(self._service)
             try:
                 value = method(*args)
                 if isinstance(value, CloseAfter):
@@ -284,6 +290,8 @@ class Peer:
             except BaseException as error:  # noqa: BLE001, SystemExit too would cost a reply
                 self._service.on_error(error)
                 reply = messages.encode_error("return-error", uid, describe_error(error))
+            finally:
+                caller.reset(mark)
         self._send_reply(reply)
         if close:
             self.leave()

@@ -23,7 +23,7 @@ from dualstack_epc.dispatch import WORKERS, WorkerPool
 from dualstack_epc.errors import ConnectionClosedError
 from dualstack_epc.lisp import Symbol
 from dualstack_epc.listener import Listener, open_listener, open_remote_listener
-from dualstack_epc.peer import SEND_TIMEOUT, Peer, Service
+from dualstack_epc.peer import SEND_TIMEOUT, Peer, Service, caller
 
 if TYPE_CHECKING:
     import socket
@@ -354,6 +354,14 @@ class DualStackEPCServer(ThreadingEPCServer):  # type: ignore[misc]
             if thread is not threading.current_thread():
                 thread.join(CLOSE_TIMEOUT)
         self.pool.close()
+
+
+def current_client() -> DualStackEPCHandler:
+    """Return the client that has called the method that runs; raise LookupError outside of one."""
+    client = caller.get()
+    if not isinstance(client, DualStackEPCHandler):
+        raise LookupError("the caller is no client of a DualStackEPCServer")
+    return client
 
 
 def argument_list(function: Callable[..., Any]) -> list[Symbol]:

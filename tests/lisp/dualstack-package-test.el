@@ -1,0 +1,290 @@
+;;; dualstack-package-test.el --- Tests of the package as a whole  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; What the README shows, the package that `make package' builds, the version,
+;; and that loading a file does nothing else.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+
+(defun dualstack-package-test-lines (file regexp)
+  "Return what the first group of REGEXP matches in FILE, all of them."
+  (with-temp-buffer
+    (insert-file-contents (expand-file-name file dualstack-test-root))
+    (let (found)
+      (while (re-search-forward regexp nil t)
+        (push (match-string 1) found))
+      (nreverse found))))
+
+(ert-deftest dualstack-package-version ()
+  "The version is the same wherever it stands."
+  (let ((version dualstack-version))
+    (should (equal (dualstack-package-test-lines "lisp/dualstack.el" "^;; Version: \\(.*\\)")
+                   (list version)))
+    (should (string-prefix-p version
+                             (car (dualstack-package-test-lines "NEWS.org" "^\\* \\(.*\\)"))))
+    (when (file-exists-p (expand-file-name "python/src" dualstack-test-root))
+      (should (equal (dualstack-package-test-lines
+                      "python/src/dualstack_epc/__init__.py" "^__version__ = \"\\(.*\\)\"")
+                     (list version))))))
+
+(ert-deftest dualstack-package-loading-does-nothing-else ()
+  "No file changes advice, hooks, timers, processes or buffers when loaded."
+  (dolist (file (directory-files (expand-file-name "lisp" dualstack-test-root) nil
+                                 "\\`dualstack.*\\.el\\'"))
+    (let ((library (intern (file-name-sans-extension file))))
+      (ert-info ((format "Library %s" library))
+        (should
+         (equal
+          (dualstack-test-emacs
+           nil
+           ;; What Emacs's own libraries do when they are loaded is not ours.
+           '(dolist (library '(cl-lib subr-x comint tabulated-list svg dom network-stream
+                                      nsm gnutls puny seq))
+              (require library nil t))
+           `(let* ((advised '(make-network-process open-network-stream delete-process))
+                   (hooks (lambda ()
+                            (let (found)
+                              (mapatoms (lambda (symbol)
+                                          (when (and (boundp symbol)
+                                                     (string-match-p "-\\(hook\\|functions\\)\\'"
+                                                                     (symbol-name symbol))
+                                                     (not (string-prefix-p
+                                                           "dualstack" (symbol-name symbol))))
+                                            (push (cons symbol (symbol-value symbol)) found))))
+                              (sort found (lambda (a b) (string< (car a) (car b)))))))
+                   (state (lambda ()
+                            (list (mapcar #'symbol-function advised) (funcall hooks)
+                                  (copy-sequence timer-list) (copy-sequence timer-idle-list)
+                                  (process-list) (length (buffer-list)) global-mode-string
+                                  mode-line-misc-info features)))
+                   (before (funcall state))
+                   (after (progn (require ',library) (funcall state))))
+              (list (equal (nth 0 before) (nth 0 after))
+                    (delq nil (mapcar (lambda (cell)
+                                        (and (assq (car cell) (nth 1 before))
+                                             (not (member cell (nth 1 before)))
+                                             (car cell)))
+                                      (nth 1 after)))
+                    (equal (butlast (nthcdr 2 before)) (butlast (nthcdr 2 after))))))
+          '(t nil t)))))))
+
+;;;; The README
+
+(defun dualstack-package-test-blocks ()
+  "Return the Lisp blocks of the README that have no name."
+  (with-temp-buffer
+    (insert-file-contents (expand-file-name "README.org" dualstack-test-root))
+    (let (found)
+      (while (re-search-forward "^#\\+begin_src emacs-lisp\n\\(\\(?:.*\n\\)*?\\)#\\+end_src" nil t)
+        (let ((body (match-string 1)))
+          (unless (save-excursion
+                    (goto-char (match-beginning 0))
+                    (forward-line -1)
+                    (looking-at-p "#\\+name:"))
+            (push body found))))
+      (nreverse found))))
+
+(defun dualstack-package-test-use-package ()
+  "Return forms that make `use-package' loadable, or nil if it is not here."
+  (let ((debian (file-expand-wildcards "/usr/share/emacs/site-lisp/elpa-src/use-package-*")))
+    (cond ((locate-library "use-package") '((require 'use-package)))
+          (debian `((push ,(car debian) load-path)
+                    (push ,(car (file-expand-wildcards
+                                 "/usr/share/emacs/site-lisp/elpa-src/bind-key-*"))
+                          load-path)
+                    (require 'use-package))))))
+
+(ert-deftest dualstack-package-readme-blocks ()
+  "Each Lisp block of the README runs, and gives the value that it shows."
+  (dolist (block (dualstack-package-test-blocks))
+    (unless (and (string-match-p "use-package" block)
+                 (not (dualstack-package-test-use-package)))
+      (ert-info (block)
+        (let* ((home (make-temp-file "home" t))
+               (expected (and (string-match "^;; => \\(.*\\)" block)
+                              (read (match-string 1 block))))
+               (forms (car (read-from-string (concat "(" block "\n)"))))
+               (process-environment (cons (concat "HOME=" home) process-environment)))
+          (unwind-protect
+              (progn
+                (make-directory (expand-file-name "src" home))
+                (make-symbolic-link (directory-file-name dualstack-test-root)
+                                    (expand-file-name "src/dualstack" home))
+                (let ((value (apply #'dualstack-test-emacs nil
+                                    `(setq dualstack-python ,dualstack-test-python
+                                           load-prefer-newer t)
+                                    (append (and (string-match-p "use-package" block)
+                                                 (dualstack-package-test-use-package))
+                                            forms
+                                            (unless expected '(nil))))))
+                  (when expected
+                    (should (equal value expected)))))
+            (delete-directory home t)))))))
+
+(ert-deftest dualstack-package-readme-exports-to-info ()
+  "The README becomes an Info manual without a warning."
+  (unless (executable-find "makeinfo")
+    (ert-skip "needs makeinfo (Debian: texinfo)"))
+  (let ((directory (make-temp-file "manual" t)))
+    (unwind-protect
+        (let ((org (expand-file-name "dualstack.org" directory)))
+          (copy-file (expand-file-name "README.org" dualstack-test-root) org)
+          (should (equal ""
+                         (dualstack-test-emacs
+                          nil
+                          `(with-current-buffer (find-file-noselect ,org)
+                             (require 'ox-texinfo)
+                             (org-texinfo-export-to-texinfo)
+                             (with-temp-buffer
+                               (call-process "makeinfo" nil t nil "-o"
+                                             ,(expand-file-name "dualstack.info" directory)
+                                             ,(expand-file-name "dualstack.texi" directory))
+                               (buffer-string)))))))
+      (delete-directory directory t))))
+
+;;;; The package
+
+(ert-deftest dualstack-package-installs ()
+  "The package installs into an empty Emacs; its commands are there, and hello answers."
+  (unless (and (executable-find "tar")
+               (file-exists-p (expand-file-name ".ci/package" dualstack-test-root)))
+    (ert-skip "needs tar, and the repository"))
+  (let* ((directory (make-temp-file "package" t))
+         (process-environment (append (list (concat "HOME=" directory)
+                                            (concat "EMACS=" (expand-file-name
+                                                              invocation-name
+                                                              invocation-directory)))
+                                      process-environment))
+         (setup `(progn
+                   (setq user-emacs-directory ,(file-name-as-directory directory)
+                         package-user-dir ,(expand-file-name "elpa" directory)
+                         load-path (remove ,(expand-file-name "lisp" dualstack-test-root)
+                                           load-path))
+                   (require 'package)
+                   (package-initialize)))
+         (emacs (lambda (form)
+                  (with-temp-buffer
+                    (let ((status (call-process
+                                   (expand-file-name invocation-name invocation-directory)
+                                   nil t nil "-Q" "--batch" "--eval"
+                                   (prin1-to-string
+                                    `(progn ,setup
+                                            (princ (format "\nVALUE %S" ,form)))))))
+                      (goto-char (point-max))
+                      (unless (and (eq status 0) (re-search-backward "^VALUE " nil t))
+                        (error "%s" (buffer-string)))
+                      (goto-char (match-end 0))
+                      (read (current-buffer)))))))
+    (unwind-protect
+        (progn
+          (should (eq 0 (call-process (expand-file-name ".ci/package" dualstack-test-root)
+                                      nil nil nil directory)))
+          (funcall emacs `(package-install-file
+                           ,(expand-file-name (format "dualstack-%s.tar" dualstack-version)
+                                              directory)))
+          (should (equal
+                   (funcall emacs
+                            '(delq nil
+                                   (mapcar (lambda (command)
+                                             (and (not (autoloadp (symbol-function command)))
+                                                  command))
+                                           '(dualstack-mode dualstack-mode-report
+                                             dualstack-connect dualstack-diagnose dualstack-forget
+                                             dualstack-hello dualstack-sidecar-start
+                                             dualstack-sidecar-stop dualstack-sidecar-restart
+                                             dualstack-sidecar-install dualstack-sidecar-status
+                                             dualstack-epc-connect dualstack-epc-serve
+                                             dualstack-epc-toggle-log dualstack-open-async
+                                             dualstack-open-network-stream dualstack-make-server
+                                             dualstack-make-network-process))))
+                   nil))
+          (when (executable-find "makeinfo")
+            (should (file-exists-p
+                     (expand-file-name (format "elpa/dualstack-%s/dualstack.info"
+                                               dualstack-version)
+                                       directory))))
+          (let ((result
+                 (funcall emacs
+                          `(progn
+                             ,@(when (dualstack-package-test-use-package)
+                                 (append (dualstack-package-test-use-package)
+                                         '((use-package dualstack
+                                             :commands (dualstack-hello)
+                                             :config (dualstack-mode 1)))))
+                             (require 'dualstack-sidecar)
+                             (let ((done nil) (start (float-time)))
+                               (dualstack-sidecar-install (lambda () (setq done t)))
+                               (while (and (not done) (get-process "dualstack-install")
+                                           (< (- (float-time) start) 120))
+                                 (accept-process-output nil 0.1))
+                               (if (not done)
+                                   (with-current-buffer "*dualstack-install*" (buffer-string))
+                                 (let ((sidecar (dualstack-sidecar-start :wait t)))
+                                   (dualstack-epc-call
+                                    (dualstack-sidecar-connection sidecar) 'hello nil))))))))
+            (if (string-match-p "No matching distribution\\|ConnectionError\\|ensurepip" result)
+                (ert-skip "needs a package index, and Python's venv")
+              (should (equal result "hello")))))
+      (delete-directory directory t))))
+
+(ert-deftest dualstack-package-use-package-vc ()
+  "Emacs 30 installs from a repository by `use-package' and :vc."
+  (unless (and (>= emacs-major-version 30) (executable-find "git"))
+    (ert-skip "needs Emacs 30, and git"))
+  (let* ((directory (make-temp-file "vc" t))
+         (repository (expand-file-name "dualstack" directory))
+         (process-environment (cons (concat "HOME=" directory) process-environment)))
+    (unwind-protect
+        (progn
+          (make-directory repository)
+          (copy-directory (expand-file-name "lisp" dualstack-test-root)
+                          (file-name-as-directory repository))
+          (let ((default-directory (file-name-as-directory repository)))
+            (mapc #'delete-file (file-expand-wildcards "lisp/*.elc"))
+            (dolist (arguments '(("init" "-q") ("add" ".")
+                                 ("-c" "user.name=a" "-c" "user.email=a@b" "commit" "-qm" "x")))
+              (should (eq 0 (apply #'call-process "git" nil nil nil arguments)))))
+          (should
+           (equal
+            (with-temp-buffer
+              (call-process
+               (expand-file-name invocation-name invocation-directory) nil t nil
+               "-Q" "--batch" "--eval"
+               (prin1-to-string
+                `(progn
+                   (setq package-user-dir ,(expand-file-name "elpa" directory)
+                         package-archives nil)
+                   (package-initialize)
+                   (use-package dualstack :vc (:url ,repository :lisp-dir "lisp"))
+                   (princ (format "\nVALUE %S" (list (featurep 'dualstack)
+                                                     (commandp 'dualstack-mode)))))))
+              (goto-char (point-max))
+              (if (re-search-backward "^VALUE " nil t)
+                  (progn (goto-char (match-end 0)) (read (current-buffer)))
+                (buffer-string)))
+            '(t t))))
+      (delete-directory directory t))))
+
+(provide 'dualstack-package-test)
+
+;;; dualstack-package-test.el ends here

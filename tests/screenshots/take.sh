@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Take the screenshot in the README: tests/screenshots/take.sh [EMACS]
+#
+# A server on 127.0.0.1 only, and a refusal at ::1 that takes a second, as on Windows; a graphical
+# Emacs that has Cairo and SVG, under Xvfb.  Needs xvfb-run; pngquant, if it is there, makes it small.
+set -eu
+cd "$(dirname "$0")/../.."
+emacs=${1:-emacs}
+python=${DUALSTACK_PYTHON:-.venv/bin/python}
+directory=$(mktemp -d)
+server= stall=
+trap 'kill $server $stall 2>/dev/null; rm -rf "$directory"' EXIT
+mkfifo "$directory/port" "$directory/stalled" "$directory/hold"
+sleep 60 >"$directory/hold" &
+hold=$!
+"$python" -m dualstack_epc hello --family ipv4 >"$directory/port" 2>/dev/null &
+server=$!
+read -r port <"$directory/port"
+"$python" tests/support/stall.py --family ipv6 --port "$port" >"$directory/stalled" <"$directory/hold" &
+stall="$! $hold"
+read -r _ <"$directory/stalled"
+xvfb-run -a -s "-screen 0 1100x600x24" "$emacs" -Q -L lisp -l tests/screenshots/diagnose.el \
+  --eval "(dualstack-screenshot $port \"$directory/diagnose.png\")"
+if command -v pngquant >/dev/null; then
+  pngquant --force --output tests/screenshots/diagnose.png 16 "$directory/diagnose.png"
+else
+  cp "$directory/diagnose.png" tests/screenshots/diagnose.png
+fi
+ls -l tests/screenshots/diagnose.png
