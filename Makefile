@@ -11,7 +11,7 @@ COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-vers
 export EMACS
 export DUALSTACK_PYTHON := $(VENV_PYTHON)
 
-.PHONY: help demo test lint compile bench-connect bench-epc matrix package test-windows clean setup
+.PHONY: help demo test fault lint compile bench-connect bench-epc matrix package test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,14 @@ help: ## List the targets
 demo: setup compile ## See the freeze and its cure, measured, in your own Emacs
 	@$(EMACS) -Q --batch -L lisp -l tests/demo.el -f dualstack-demo
 
-test: setup compile ## Run all tests, ERT's and pytest's
+test: setup compile ## Run the linters and all tests, ERT's and pytest's
 	@$(VENV_PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 
 lint: setup ## Check the style of the Lisp and the Python
 	@tests/lint.sh
+
+fault: setup compile ## Run the tests of faults and load, ten times as long
+	@DUALSTACK_FAULT_TIMES=10 $(VENV_PYTHON) tests/run.py --ert-only --only dualstack-fault
 
 bench-connect: setup compile ## Measure connecting against its bounds
 	@$(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
@@ -35,7 +38,7 @@ bench-epc: setup compile ## Measure the EPC server and client against their boun
 	 $(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el \
 	   -f dualstack-bench-epc && exit $$python
 
-matrix: setup ## Run the ERT tests on Emacs 27.1, 28.2 and 30.1 (root, debootstrap)
+matrix: setup ## Run the tests on Emacs 27.1 to 30.1 and Python 3.10 to 3.13 (root, debootstrap)
 	@tests/matrix.sh
 
 package: ## Build dualstack-VERSION.tar, for package-install-file

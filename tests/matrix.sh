@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Run the ERT tests on other versions of Emacs, and print a table.
+# Run the tests on other versions of Emacs and Python, and print a table.
 #
-#   tests/matrix.sh [--emacs VERSION]... [--only REGEXP]
+#   tests/matrix.sh [--emacs VERSION]... [--no-python] [--only REGEXP]
 #
 # Emacs 27.1, 28.2 and 30.1 are those of Debian's releases: each is installed once, by debootstrap from
 # this machine's own mirror, into MATRIX_ROOT (~/.cache/dualstack/matrix).  Needs root, debootstrap, unshare.
@@ -12,10 +12,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${MATRIX_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/dualstack/matrix}
 declare -A release=([27.1]=bullseye [28.2]=bookworm [30.1]=trixie)
-versions=() only=()
+versions=() only=() pythons=yes
 while (($#)); do
   case $1 in
     --emacs) versions+=("$2"); shift 2 ;;
+    --no-python) pythons=; shift ;;
     --only) only=(--only "$2"); shift 2 ;;
     *) echo "usage: tests/matrix.sh [--emacs VERSION]... [--only REGEXP]" >&2; exit 2 ;;
   esac
@@ -78,6 +79,21 @@ for version in "${versions[@]}"; do
   log=$(mktemp)
   run_tests "$version" | tee "$log" || status=1
   table+=$(printf 'Emacs %-8s %s' "$version" "$(sed -n 's/^dualstack: //p' "$log")")$'\n'
+  rm -f "$log"
+done
+# Each Python that is here, from 3.10 on, runs pytest in an environment of its own, kept in .cache.
+for minor in ${pythons:+10 11 12 13}; do
+  python=$(command -v "python3.$minor" || ls -d ~/.pyenv/versions/3.$minor.*/bin/python 2>/dev/null | tail -n 1 || true)
+  if [[ -z $python ]] || ! "$python" -c pass 2>/dev/null; then
+    table+="Python 3.$minor     not here"$'\n'
+    continue
+  fi
+  venv=.cache/venv-3.$minor
+  [[ -e $venv/.installed ]] || { tests/support/make-venv.sh "$python" "$venv" && touch "$venv/.installed"; }
+  echo "Python 3.$minor:"
+  log=$(mktemp)
+  "$venv/bin/python" tests/run.py --pytest-only "${only[@]}" | tee "$log" || status=1
+  table+=$(printf 'Python 3.%-6s %s' "$minor" "$(sed -n 's/^dualstack: //p' "$log")")$'\n'
   rm -f "$log"
 done
 printf '\n%s' "$table"

@@ -80,6 +80,24 @@ def ert(file: Path, only: str | None) -> Counts:
     return counts
 
 
+def lint() -> Counts:
+    """Run the linters, each of which counts as a test."""
+    run = subprocess.run(
+        [str(ROOT / "tests" / "lint.sh")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        text=True,
+    )
+    print(run.stdout, end="", flush=True)
+    lines = re.findall(r"^  ([a-z, -]+): ?(.*)$", run.stdout, re.MULTILINE)
+    return Counts(
+        passed=sum(rest == "clean" for _, rest in lines),
+        failed=sum(rest == "" for _, rest in lines) or run.returncode,
+        skipped=[name for name, rest in lines if rest.startswith("not checked")],
+    )
+
+
 def pytest(only: str | None) -> Counts:
     """Run the tests in tests/python whose names match ONLY, and print what went wrong."""
     with tempfile.TemporaryDirectory() as directory:
@@ -129,11 +147,15 @@ def main() -> None:
     """Run as the module's docstring says."""
     parser = argparse.ArgumentParser(description="Run ERT and pytest together.")
     parser.add_argument("--only", help="run only tests whose names match this regular expression")
-    parser.add_argument("--ert-only", action="store_true", help="leave pytest out")
+    parser.add_argument("--ert-only", action="store_true", help="leave pytest and the linters out")
+    parser.add_argument("--pytest-only", action="store_true", help="leave all but pytest out")
     options = parser.parse_args()
     start = time.monotonic()
     lisp, python = Counts(), Counts()
-    for file in sorted((ROOT / "tests" / "lisp").glob("*-test.el")):
+    if not (options.only or options.ert_only or options.pytest_only):
+        lisp.add(lint())
+    files = sorted((ROOT / "tests" / "lisp").glob("*-test.el"))
+    for file in [] if options.pytest_only else files:
         counts = ert(file, options.only)
         print(f"  {file.stem:<28} {counts}", flush=True)
         lisp.add(counts)

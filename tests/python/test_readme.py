@@ -13,6 +13,8 @@ import pytest
 
 from conftest import HOSTS, ROOT, connect, started
 
+from dualstack_epc.listener import open_listener
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,8 +32,6 @@ def blocks() -> dict[str, str]:
 
 def free_port() -> int:
     """Return a port that is free on both families."""
-    from dualstack_epc.listener import open_listener
-
     with open_listener() as listener:
         return listener.port
 

@@ -359,9 +359,9 @@ class DualStackEPCServer(ThreadingEPCServer):  # type: ignore[misc]
 def current_client() -> DualStackEPCHandler:
     """Return the client that has called the method that runs; raise LookupError outside of one."""
     client = caller.get()
-    if not isinstance(client, DualStackEPCHandler):
-        raise LookupError("the caller is no client of a DualStackEPCServer")
-    return client
+    if isinstance(client, DualStackEPCHandler):
+        return client
+    raise LookupError("the caller is no client of a DualStackEPCServer")
 
 
 def argument_list(function: Callable[..., Any]) -> list[Symbol]:

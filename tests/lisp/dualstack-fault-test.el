@@ -1,0 +1,251 @@
+;;; dualstack-fault-test.el --- Faults and load  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Whatever happens between Emacs and its peer: every call ends once, with its
+;; own reply or an error; nothing outlasts its timeout; nothing is left.
+;; `make fault' runs ten times as much as `make test'.
+
+;;; Code:
+
+(require 'dualstack-test-helper)
+(require 'dualstack-sidecar)
+
+(defconst dualstack-fault-times
+  (string-to-number (or (getenv "DUALSTACK_FAULT_TIMES") "1"))
+  "How many times as much is done as in the short form.")
+
+(defconst dualstack-fault-seed
+  (string-to-number (or (getenv "DUALSTACK_FAULT_SEED") "1"))
+  "What the random numbers begin with.")
+
+(defconst dualstack-fault-server "
+import sys
+from dualstack_epc.server import DualStackEPCServer
+server = DualStackEPCServer()
+server.register_function(lambda *a: a, 'echo')
+server.print_port()
+server.serve_forever()
+"
+  "A server with echo, in Python.")
+
+(defun dualstack-fault-call-many (connection count)
+  "Make COUNT calls over CONNECTION, and return how they ended.
+The value is an alist of outcomes and numbers.  Fail if a call ends twice, or
+with another's reply."
+  (let ((ends (make-vector count nil))
+        (outcomes nil)
+        (start (float-time)))
+    (dotimes (i count)
+      (let ((note (lambda (outcome)
+                    (when (aref ends i)
+                      (push 'twice outcomes))
+                    (aset ends i outcome))))
+        (condition-case err
+            (dualstack-epc-call-async
+             connection 'echo (list i (make-string (random 300) ?ä)) :timeout 2
+             :then (lambda (value) (funcall note (if (eql (car value) i) 'reply 'wrong)))
+             :else (lambda (err) (funcall note (car err))))
+          (dualstack-epc-error (funcall note (car err))))))
+    (dualstack-test-wait (lambda () (not (cl-position nil ends))) 10)
+    (should (< (- (float-time) start) 5))
+    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))
+    (mapc (lambda (outcome) (cl-pushnew outcome outcomes)) ends)
+    (should-not (memq 'twice outcomes))
+    (should-not (memq 'wrong outcomes))
+    outcomes))
+
+(dualstack-deftest dualstack-fault-proxy ()
+  "Over a network at its worst every call ends once, with its own reply or an error."
+  (dualstack-test-with-child (server dualstack-test-python "-c" dualstack-fault-server)
+    (dualstack-test-with-child
+        (proxy dualstack-test-python (dualstack-test-support "fault_proxy.py")
+               (number-to-string (dualstack-test-child-port server))
+               (number-to-string dualstack-fault-seed))
+      (let ((seen nil))
+        (dotimes (_ (* 60 dualstack-fault-times))
+          (let ((connection (dualstack-epc-connect "127.0.0.1"
+                                                   (dualstack-test-child-port proxy))))
+            (unwind-protect
+                (dolist (outcome (dualstack-fault-call-many connection 20))
+                  (cl-pushnew outcome seen))
+              (dualstack-epc-close connection))))
+        (should (memq 'reply seen))
+        (should (memq 'dualstack-epc-closed seen))))
+    ;; The server has come through it.
+    (let ((connection (dualstack-epc-connect "localhost" (dualstack-test-child-port server))))
+      (should (equal (dualstack-fault-call-many connection 64) '(reply)))
+      (dualstack-epc-close connection))))
+
+(defun dualstack-fault-sidecar-end (sidecar)
+  "Stop SIDECAR, wait until it is gone, and kill its log."
+  (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
+  (dualstack-test-wait (lambda ()
+                         (not (process-live-p (dualstack-sidecar-process sidecar)))))
+  (dualstack-sidecar--disarm sidecar)
+  (kill-buffer (dualstack-sidecar-log sidecar)))
+
+(dualstack-deftest dualstack-fault-killed-at-random ()
+  "A sidecar that is killed at a random moment ends its calls, and comes again."
+  (random (format "%d" dualstack-fault-seed))
+  (let* ((dualstack-python dualstack-test-python)
+         (dualstack-sidecars nil)
+         (inhibit-message t)
+         (sidecar (dualstack-sidecar-start :name "killed" :restart t :wait t)))
+    (unwind-protect
+        (dotimes (_ (* 4 dualstack-fault-times))
+          (setf (dualstack-sidecar-restarts sidecar) 0)
+          (let ((pid (process-id (dualstack-sidecar-process sidecar)))
+                (ends 0))
+            (dotimes (_ 30)
+              (dualstack-epc-call-async (dualstack-sidecar-connection sidecar) 'hello nil
+                                        :then (lambda (_) (cl-incf ends))
+                                        :else (lambda (_) (cl-incf ends))))
+            (run-at-time (/ (random 100) 20000.0) nil
+                         (lambda () (signal-process pid 'SIGKILL)))
+            (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
+            (dualstack-test-wait (lambda () (= ends 30)))
+            (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
+            (should (equal (dualstack-epc-call (dualstack-sidecar-connection sidecar)
+                                               'hello nil)
+                           "hello"))))
+      (dualstack-fault-sidecar-end sidecar))))
+
+(dualstack-deftest dualstack-fault-stopped ()
+  "A sidecar that is stopped lets calls time out, and answers when it goes on."
+  (let* ((dualstack-python dualstack-test-python)
+         (dualstack-sidecars nil)
+         (inhibit-message t)
+         (sidecar (dualstack-sidecar-start :name "stopped" :wait t))
+         (pid (process-id (dualstack-sidecar-process sidecar)))
+         (connection (dualstack-sidecar-connection sidecar)))
+    (unwind-protect
+        (dotimes (_ (* 2 dualstack-fault-times))
+          (signal-process pid 'SIGSTOP)
+          (should (eq 'dualstack-epc-timeout
+                      (car (should-error (dualstack-epc-call connection 'hello nil
+                                                             :timeout 0.2)))))
+          (signal-process pid 'SIGCONT)
+          (should (equal (dualstack-epc-call connection 'hello nil :timeout 5) "hello")))
+      (signal-process pid 'SIGCONT)
+      (dualstack-fault-sidecar-end sidecar))))
+
+(dualstack-deftest dualstack-fault-1000-connections ()
+  "One Emacs has 1,000 connections open at once, 500 on each family."
+  (dualstack-test-with-child (server "sh" "-c" "ulimit -n 4096; exec \"$@\"" "--"
+                                     dualstack-test-python "-m" "dualstack_epc" "hello")
+    (let ((port (dualstack-test-child-port server)))
+      (should (equal
+               (dualstack-test-emacs
+                '("sh" "-c" "ulimit -n 4096; exec \"$@\"" "--")
+                `(let ((answers 0) processes)
+                   (dolist (policy '(ipv4 ipv6))
+                     (setq dualstack-policy policy)
+                     (dotimes (_ 500)
+                       (push (dualstack-open-network-stream "many" nil "localhost" ,port)
+                             processes)))
+                   (dolist (process processes)
+                     (set-process-filter process (lambda (_p _s) (setq answers (1+ answers))))
+                     (process-send-string process "1"))
+                   (while (< answers 1000) (accept-process-output nil 0.1))
+                   (list (length processes) answers)))
+               '(1000 1000))))))
+
+(dualstack-deftest dualstack-fault-flat-memory ()
+  "Many calls leave nothing behind in Emacs or in Python."
+  (dualstack-test-with-child (server dualstack-test-python "-c" dualstack-fault-server)
+    (let* ((connection (dualstack-epc-connect "localhost" (dualstack-test-child-port server)))
+           (resident (lambda ()
+                       (alist-get 'rss (process-attributes (process-id server)))))
+           (objects (lambda ()
+                      (cl-loop for (type _ used) in (garbage-collect)
+                               unless (memq type '(heap floats))
+                               sum used)))
+           (run (lambda ()
+                  (dotimes (i (* 2000 dualstack-fault-times))
+                    (dualstack-epc-call connection 'echo (list i "text"))))))
+      (unwind-protect
+          (progn
+            (funcall run)
+            (let ((emacs (funcall objects))
+                  (python (funcall resident)))
+              (funcall run)
+              (should (< (- (funcall objects) emacs) 5000))
+              (should (< (- (funcall resident) python) 4096)))) ; KB
+        (dualstack-epc-close connection)))))
+
+;;;; As an attacker
+
+(dualstack-deftest dualstack-fault-browser ()
+  "A browser's request with a frame in its body calls nothing."
+  (let* ((dualstack-python dualstack-test-python)
+         (dualstack-sidecars nil)
+         (inhibit-message t)
+         (sidecar (dualstack-sidecar-start :name "browsed" :wait t))
+         (text ""))
+    (unwind-protect
+        (let ((process (make-network-process
+                        :name "browser" :remote (vector 127 0 0 1 (dualstack-sidecar-port sidecar))
+                        :filter (lambda (_process string) (setq text (concat text string)))
+                        :sentinel #'ignore :coding 'binary)))
+          (process-send-string process "POST / HTTP/1.1\r\nContent-Length: 21\r\n\r\n\
+000012(call 1 stop nil)\n")
+          (dualstack-test-wait (lambda () (not (process-live-p process))))
+          (should (equal text ""))
+          (should (equal (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'hello nil)
+                         "hello")))
+      (dualstack-fault-sidecar-end sidecar))))
+
+(dualstack-deftest dualstack-fault-port-squatting ()
+  "What listens at the other family, before or after the start, gets nothing."
+  (let* ((dualstack-python dualstack-test-python)
+         (dualstack-sidecars nil)
+         (inhibit-message t)
+         (port (dualstack-test-free-port))
+         (heard nil)
+         (squat (lambda (family)
+                  (dualstack-test-server family :service port :coding 'binary
+                                         :filter (lambda (_process string) (push string heard)))))
+         (squatter (funcall squat 'ipv4)))
+    (unwind-protect
+        (progn
+          ;; Before: the sidecar does not get the port, and says so.
+          (should (string-match-p
+                   (format "port %d is in use at 127.0.0.1:%d" port port)
+                   (cadr (should-error
+                          (dualstack-sidecar-start
+                           :name "squatted" :wait t
+                           :command (append (dualstack-sidecar-default-command)
+                                            (list "--port" (number-to-string port))))))))
+          ;; It has ::1 only: Emacs goes where the sidecar has told it to go.
+          (let ((sidecar (dualstack-sidecar-start
+                          :name "squatted" :wait t
+                          :command (append (dualstack-sidecar-default-command)
+                                           (list "--family" "ipv6"
+                                                 "--port" (number-to-string port))))))
+            (should (equal (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'hello nil)
+                           "hello"))
+            (dualstack-fault-sidecar-end sidecar))
+          (should-not heard))
+      (dualstack-test-close squatter))))
+
+(provide 'dualstack-fault-test)
+
+;;; dualstack-fault-test.el ends here
