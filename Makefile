@@ -11,7 +11,7 @@ COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-vers
 export EMACS
 export DUALSTACK_PYTHON := $(VENV_PYTHON)
 
-.PHONY: help demo test fault lint compile bench-connect bench-epc matrix package test-windows clean setup
+.PHONY: help demo test fault lint compile bench bench-connect bench-epc matrix package test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: setup ## Check the style of the Lisp and the Python
 
 fault: setup compile ## Run the tests of faults and load, ten times as long
 	@DUALSTACK_FAULT_TIMES=10 $(VENV_PYTHON) tests/run.py --ert-only --only dualstack-fault
+
+bench: setup compile ## Compare with other clients and servers, side by side
+	@$(VENV_PYTHON) tests/bench/compare.py
 
 bench-connect: setup compile ## Measure connecting against its bounds
 	@$(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect

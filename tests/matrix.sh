@@ -41,7 +41,7 @@ make_chroot() { # VERSION
   fi
   cp /etc/resolv.conf "$where/etc/"
   DEBIAN_FRONTEND=noninteractive chroot "$where" sh -c 'apt-get update &&
-    apt-get install -y --no-install-recommends emacs-nox iproute2 libnss-wrapper netbase procps python3' \
+    apt-get install -y --no-install-recommends emacs-nox git iproute2 libnss-wrapper netbase procps python3' \
     >>"$root/emacs-$1.log" 2>&1
   touch "$where/.dualstack-ready"
 }
@@ -49,7 +49,7 @@ make_chroot() { # VERSION
 run_tests() { # VERSION
   local where=$root/emacs-$1 copy
   copy=$(mktemp -d /tmp/dualstack-matrix.XXXXXX)
-  cp -r lisp tests python "$copy"
+  cp -r lisp tests python .ci README.org NEWS.org LICENSE "$copy"
   rm -f "$copy"/lisp/*.elc
   mkdir -p "$where/host"
   printf '#!/bin/sh\nexec chroot /host "%s" "$@"\n' "$PWD/.venv/bin/python" >"$copy/run-python"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conftest import HOSTS, ROOT, connect, started
-
 from dualstack_epc.listener import open_listener
+
+from conftest import HOSTS, ROOT, connect, started
 
 if TYPE_CHECKING:
     from pathlib import Path
