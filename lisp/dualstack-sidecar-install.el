@@ -121,11 +121,11 @@ Signal `user-error' if there is none, with what to type."
                                       "import sys; print('%d.%d' % sys.version_info[:2])")))
                 (ignore-errors (version-to-list (string-trim (buffer-string)))))))))
 
-(defun dualstack-sidecar-install--run (steps buffer then)
-  "Run each of STEPS, command lines, into BUFFER, and then call THEN."
-  (dualstack-sidecar-install--say buffer "$ %s\n" (mapconcat #'identity (car steps) " "))
+(defun dualstack-sidecar-install--run (commands buffer then)
+  "Run COMMANDS, lists of words, log to BUFFER, and then call THEN."
+  (dualstack-sidecar-install--say buffer "$ %s\n" (mapconcat #'identity (car commands) " "))
   (make-process
-   :name "dualstack-install" :buffer buffer :command (car steps) :noquery t
+   :name "dualstack-install" :buffer buffer :command (car commands) :noquery t
    :connection-type 'pipe
    :filter (lambda (_process text)
              (dualstack-sidecar-install--say buffer "%s" text))
@@ -136,8 +136,8 @@ Signal `user-error' if there is none, with what to type."
               (dualstack-sidecar-install--say
                buffer "\nThis failed, with status %d.\n" (process-exit-status process))
               (message "dualstack: the installation failed, see *dualstack-install*"))
-             ((cdr steps)
-              (dualstack-sidecar-install--run (cdr steps) buffer then))
+             ((cdr commands)
+              (dualstack-sidecar-install--run (cdr commands) buffer then))
              (t
               (write-region dualstack-version nil (dualstack-sidecar-install--stamp)
                             nil 'silent)

@@ -83,8 +83,14 @@ for version in "${versions[@]}"; do
 done
 # Each Python that is here, from 3.10 on, runs pytest in an environment of its own, kept in .cache.
 for minor in ${pythons:+10 11 12 13}; do
-  python=$(command -v "python3.$minor" || ls -d ~/.pyenv/versions/3.$minor.*/bin/python 2>/dev/null | tail -n 1 || true)
-  if [[ -z $python ]] || ! "$python" -c pass 2>/dev/null; then
+  python=
+  for candidate in "python3.$minor" ~/.pyenv/versions/3."$minor".*/bin/python; do
+    if "$candidate" -c pass 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+  if [[ -z $python ]]; then
     table+="Python 3.$minor     not here"$'\n'
     continue
   fi

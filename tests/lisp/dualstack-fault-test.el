@@ -47,7 +47,7 @@ server.serve_forever()
   "A server with echo, in Python.")
 
 (defun dualstack-fault-call-many (connection count)
-  "Make COUNT calls over CONNECTION, and return how they ended.
+  "Call COUNT times over CONNECTION, and return how that ended.
 The value is an alist of outcomes and numbers.  Fail if a call ends twice, or
 with another's reply."
   (let ((ends (make-vector count nil))

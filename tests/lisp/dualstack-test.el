@@ -544,6 +544,54 @@ c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.
     (should (equal (plist-get (nthcdr 3 err) :attempts)
                    "ipv4 Name or service not known; ipv6 Name or service not known"))))
 
+;;;; The report that began it
+
+(defconst dualstack-test-report-server "
+import select, socket
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+listener.bind(('localhost', 0))
+listener.listen(1)
+print(listener.getsockname()[1], flush=True)
+while True:
+    ready, _, _ = select.select([listener], [], [], 1.0)
+    if ready:
+        client, _ = listener.accept()
+        while True:
+            data = client.recv(1024)
+            if data == b'stop':
+                client.close()
+                break
+            client.sendall(b'hello')
+"
+  "A server like the report's: IPv4 only, one client after the other.")
+
+(defun dualstack-test-report-client (open port)
+  "Talk to PORT like the report's client, connected by OPEN; return the answer."
+  (let ((process (funcall open "hello" (get-buffer-create "*hel*") "localhost" port)))
+    (set-process-sentinel process #'ignore)
+    (unwind-protect
+        (progn
+          (process-send-string process "1")
+          (dualstack-test-wait (lambda () (with-current-buffer "*hel*" (= 5 (buffer-size)))))
+          (process-send-string process "stop")
+          (dualstack-test-wait (lambda () (not (process-live-p process))))
+          (with-current-buffer "*hel*" (buffer-string)))
+      (delete-process process)
+      (kill-buffer "*hel*"))))
+
+(dualstack-deftest dualstack-report-listings ()
+  "The report's server serves our client, and our server the report's client."
+  (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-test-report-server)
+    ;; It would hang with the first of two connections.
+    (dotimes (_ 3)
+      (dualstack-forget)
+      (should (equal "hello" (dualstack-test-report-client
+                              #'dualstack-open-network-stream
+                              (dualstack-test-child-port child))))))
+  (dualstack-test-with-child (child dualstack-test-python "-m" "dualstack_epc" "hello")
+    (should (equal "hello" (dualstack-test-report-client
+                            #'open-network-stream (dualstack-test-child-port child))))))
+
 (provide 'dualstack-test)
 
 ;;; dualstack-test.el ends here

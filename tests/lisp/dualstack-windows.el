@@ -27,6 +27,7 @@
 (require 'ert)
 (require 'dualstack)
 (require 'dualstack-stream)
+(require 'dualstack-mode)
 
 (defconst dualstack-windows-ports '((ipv4 . 41004) (ipv6 . 41006) (dual . 41046) (none . 41000))
   "The port of each kind of server.")
@@ -140,6 +141,18 @@ It must leave no process and no timer.  DOCSTRING and BODY are as for
   "A server on both is reached."
   (pcase-let ((`(,_ ,address ,answer) (dualstack-windows-open 'dual)))
     (should (equal (list address answer) '("127.0.0.1:41046" "hello")))))
+
+(dualstack-windows-deftest dualstack-windows-mode
+  "With `dualstack-mode' a plain connect to localhost is quick, on either family."
+  (let ((plain (dualstack-windows-plain)))
+    (dualstack-mode 1)
+    (unwind-protect
+        (dolist (kind '(ipv4 ipv6 ipv4 ipv6))
+          (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open kind :plain t)))
+            (message "%s: dualstack-mode %.1f ms, by %s" kind (* 1000 time) address)
+            (should (equal answer "hello"))
+            (should (> (/ (car plain) time) 10))))
+      (dualstack-mode 0))))
 
 (dualstack-windows-deftest dualstack-windows-none
   "Without a server the error names each address and Windows' reason.
