@@ -261,6 +261,7 @@
     (unwind-protect
         (progn
           (make-directory repository)
+          (make-directory (expand-file-name ".emacs.d" directory))
           (copy-directory (expand-file-name "lisp" dualstack-test-root)
                           (file-name-as-directory repository))
           (let ((default-directory (file-name-as-directory repository)))
