@@ -46,7 +46,8 @@ class Counts:
 
 def ert(file: Path, only: str | None) -> Counts:
     """Run the tests in FILE whose names match ONLY, and print what went wrong."""
-    selector = f'"{only}"' if only else "t"
+    escaped = only.replace("\\", "\\\\").replace('"', '\\"') if only else None
+    selector = f'"{escaped}"' if escaped else "t"
     command = [
         os.environ.get("EMACS", "emacs"), "-Q", "--batch", "-L", "lisp", "-L", "tests/lisp",
         "-l", str(file), "--eval", f"(ert-run-tests-batch-and-exit {selector})",

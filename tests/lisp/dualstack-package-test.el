@@ -280,7 +280,7 @@
                    (setq package-user-dir ,(expand-file-name "elpa" directory)
                          package-archives nil)
                    (package-initialize)
-                   (use-package dualstack :vc (:url ,repository :lisp-dir "lisp"))
+                   (use-package dualstack :vc (:url ,repository :lisp-dir "lisp" :rev :newest))
                    (princ (format "\nVALUE %S" (list (featurep 'dualstack)
                                                      (commandp 'dualstack-mode)))))))
               (goto-char (point-max))
