@@ -55,8 +55,8 @@ NONCE is what `dualstack-auth' was called with, REPLY the value.  Signal
   "Return 32 hexadecimal digits that nobody can foresee."
   (substring
    (secure-hash 'sha256
-                (concat (format "%S %S %S %S" (random t) (current-time)
-                                (emacs-pid) (recent-keys))
+                (concat (format "%S %S %S" (random most-positive-fixnum)
+                                (current-time) (emacs-pid))
                         (ignore-errors
                           (with-temp-buffer
                             (set-buffer-multibyte nil)

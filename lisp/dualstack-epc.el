@@ -273,7 +273,8 @@ CANCEL-ON-INPUT is as for `dualstack-epc-call'."
 (defun dualstack-epc--send (connection frame)
   "Send FRAME over CONNECTION.
 If `quit' comes between, the peer has half a frame, and the connection ends."
-  (dualstack-epc--log connection "-> %s" (substring frame 6))
+  (when dualstack-epc-log-events
+    (dualstack-epc--log connection "-> %s" (substring frame 6)))
   (let ((sent nil))
     (unwind-protect
         (progn
@@ -309,7 +310,8 @@ A malformed header ends the connection."
       (unless (or (dualstack-epc-connection--length connection)
                   (< (buffer-size) 6))
         (goto-char (point-min))
-        (if (looking-at "[0-9a-f]\\{6\\}")
+        (if (let ((case-fold-search nil))
+              (looking-at "[0-9a-f]\\{6\\}"))
             (progn
               (setf (dualstack-epc-connection--length connection)
                     (string-to-number (match-string 0) 16))

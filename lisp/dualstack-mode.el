@@ -69,7 +69,7 @@ the command `dualstack-mode-report'."
 (defun dualstack-mode--make-process (original &rest args)
   "Return a process for ARGS, by ORIGINAL or by ours.
 An error of our own is logged, and ORIGINAL called."
-  (if (not (dualstack-mode--acts-p args))
+  (if (not (dualstack-mode--ours-p args))
       (apply original args)
     (condition-case err
         (if (plist-get args :nowait)
@@ -80,6 +80,16 @@ An error of our own is logged, and ORIGINAL called."
        (dualstack-log "%s: internal error, please report it: %s"
                       (plist-get args :name) (error-message-string err))
        (apply original args)))))
+
+(defun dualstack-mode--ours-p (args)
+  "Return what `dualstack-mode--acts-p' does for ARGS, or nil if that fails.
+It runs code of the user, see `dualstack-mode-exclude'."
+  (condition-case err
+      (dualstack-mode--acts-p args)
+    (error
+     (dualstack-log "%s: not looked at: %s" (plist-get args :name)
+                    (error-message-string err))
+     nil)))
 
 (defun dualstack-mode--acts-p (args)
   "Return non-nil if a process with ARGS is ours to make."
@@ -152,12 +162,7 @@ With a remembered family it is given that literal address."
          (family (and (dualstack-localhost-p (plist-get args :host))
                       (or (and (not (eq dualstack-policy 'both)) dualstack-policy)
                           (dualstack-remembered-family port))))
-         (process (if family
-                      (apply original :remote (dualstack-loopback-address family port)
-                             :coding (dualstack--coding args) args)
-                    (apply original args))))
-    (when (and family (listp (process-contact process t)))
-      (dualstack-race-hide-overrides process args))
+         (process (dualstack-make-nowait original args family)))
     (dualstack-mode--watch process args)
     process))
 

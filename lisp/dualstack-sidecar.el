@@ -69,9 +69,9 @@ NAME names it, COMMAND is its command line.  STATE is `starting',
 buffer of its standard error.  PORT, TOKEN and ADDRESSES, pairs of host and
 port, are what it has announced; ADDRESS is the one connected to.
 CONNECTION is the `dualstack-epc-connection'.  METHODS is what the
-sidecar can call; AUTO-RESTART says that it is started again.  STARTED is the time as of
-`float-time', RESTARTS how often it was started again in a row.  FAILURE is
-the last error."
+sidecar can call; AUTO-RESTART says that it is started again.  STARTED is
+the time as of `float-time', RESTARTS how often it was started again in a
+row.  FAILURE is the last error."
   name command auth methods auto-restart state process log port token addresses
   address connection started (restarts 0) failure
   (-output "") -stderr -timer -then -else -cancel)
@@ -365,8 +365,10 @@ is killed.  Emacs does not wait for that."
   "Note that SIDECAR's process has ended, and read what is left of its log."
   (dualstack-sidecar--disarm sidecar)
   (let ((stderr (dualstack-sidecar--stderr sidecar)))
-    (when (process-live-p stderr)
-      (while (accept-process-output stderr 0.01)))
+    ;; A few reads, as a program that it has started may write for ever.
+    (cl-loop repeat 50
+             while (and (process-live-p stderr)
+                        (accept-process-output stderr 0.01)))
     (when stderr
       (delete-process stderr)))
   (setf (dualstack-sidecar--stderr sidecar) nil)

@@ -42,7 +42,7 @@
 ;;    resolver for localhost, in the order of `dualstack-policy' and
 ;;    `dualstack-preferred-family'.
 ;; 2. A family that answered at this port in the last ten minutes is
-;;    dialled first, with one plain blocking call (`dualstack--dial').
+;;    dialled first, with one plain blocking call (`dualstack-race-dial').
 ;; 3. Otherwise the addresses are raced (dualstack-race.el), the winner's
 ;;    family is remembered, and an error names every address that failed.
 
@@ -208,7 +208,8 @@ localhost, or Emacs's own order.  Anything else is for
     (unless local
       (dualstack-check-host host))
     (cond ((plist-get args :nowait)
-           (dualstack--make-nowait args local port))
+           (dualstack-make-nowait #'make-network-process args
+                                  (dualstack--only-family local)))
           (local
            (dualstack--connect-loopback args port))
           ;; Only the system's resolver knows an IPv6 zone (RFC 4007).
@@ -217,21 +218,26 @@ localhost, or Emacs's own order.  Anything else is for
           (t
            (dualstack--race args (dualstack--ordered-addresses host port))))))
 
-(defun dualstack--make-nowait (args local port)
-  "Return Emacs's own process for the `:nowait' client ARGS.
-It cannot be raced, for the caller gets it before it is connected.  LOCAL
-says that the host is localhost; PORT is a number."
+(defun dualstack--only-family (local)
+  "Return the family if `dualstack-policy' leaves one, and LOCAL is non-nil."
   (let ((families (and local (dualstack-families))))
-    (apply #'make-network-process
-           (if (= (length families) 1)
-               (append (list :remote (dualstack-loopback-address
-                                      (car families) port)
-                             :coding (dualstack--coding args))
-                       args)
-             args))))
+    (and (null (cdr families)) (car families))))
 
-;; The blocking dial runs no timer, filter or sentinel, as the plain call does
-;; not, and costs what a plain call to the literal address costs.
+(defun dualstack-make-nowait (make args family)
+  "Return the process that MAKE makes for the `:nowait' client ARGS.
+It cannot be raced, for the caller gets it before it is connected.  With
+FAMILY, `ipv4' or `ipv6', it dials that loopback address alone, and looks as
+if it was made with ARGS."
+  (if (null family)
+      (apply make args)
+    (let ((process (apply make
+                          :remote (dualstack-loopback-address
+                                   family (dualstack-port (plist-get args :service)))
+                          :coding (dualstack--coding args)
+                          args)))
+      (dualstack-race-hide-overrides process args)
+      process)))
+
 (defun dualstack--connect-loopback (args port)
   "Return a process for the client ARGS, connected to PORT of localhost.
 A remembered family is dialled alone, and forgotten when it fails."

@@ -68,11 +68,17 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
   (set-process-sentinel process #'ignore)
   (delete-process process))
 
+(defun dualstack-compat-contact (process port)
+  "Return the contact of PROCESS but for PORT and the addresses of both ends."
+  (cl-loop for (key value) on (process-contact process t) by #'cddr
+           unless (memq key '(:local :remote))
+           append (list key (if (equal value port) 'port value))))
+
 (defun dualstack-compat-view (process port)
   "Return what a package can see of PROCESS, connected to PORT, but for PORT."
   (let ((buffer (process-buffer process)))
     (list (process-name process) (process-status process)
-          (subst-char-in-string ?0 ?0 (format "%S" (remove port (process-contact process))))
+          (dualstack-compat-contact process port)
           (process-coding-system process) (process-plist process)
           (process-query-on-exit-flag process) (process-type process)
           (and buffer (buffer-name buffer))

@@ -108,15 +108,23 @@
     (let ((dualstack-mode-exclude (lambda (args) (= 80 (plist-get args :service)))))
       (should-not (dualstack-mode--acts-p args)))))
 
+(dualstack-mode-test dualstack-mode-an-error-of-the-users-breaks-nothing
+  "When the user's predicate or regexp fails, the connection is made all the same."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (dolist (exclude (list (lambda (_args) (error "A mistake")) '("\\(")))
+      (let* ((dualstack-mode-exclude exclude)
+             (process (dualstack-mode-test-open (dualstack-test-port server))))
+        (should (eq (process-status process) 'open))
+        (delete-process process)))))
+
 (dualstack-mode-test dualstack-mode-other-hosts
   "Hosts that the user names are raced too."
-  (let ((host (dualstack-test-resolver "192.0.2.1 box.test\n")))
-    (ignore host)
-    (let ((dualstack-mode-hosts '("box.test")))
-      (should (dualstack-mode--acts-p '(:name "x" :host "BOX.test" :service 80))))
+  (let ((dualstack-mode-hosts '("box.test"))
+        (host (dualstack-test-resolver "127.0.0.1 box.test\n::1 box.test\n")))
+    (should (dualstack-mode--acts-p '(:name "x" :host "BOX.test" :service 80)))
     (dualstack-test-with-servers ((six 'ipv6))
       (should (equal (dualstack-test-emacs
-                      (dualstack-test-resolver "127.0.0.1 box.test\n::1 box.test\n")
+                      host
                       `(progn
                          (require 'dualstack-mode)
                          (setq dualstack-mode-hosts '("box.test"))

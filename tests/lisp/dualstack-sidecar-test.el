@@ -93,7 +93,6 @@
                                            :else #'error)))
     (should (< (- (float-time) start) 0.1))
     (should (eq (dualstack-sidecar-state sidecar) 'starting))
-    (should (equal (format-mode-line mode-line-misc-info) "")) ; Batch shows nothing.
     (should (equal dualstack-sidecar--mode-line " [dualstack...]"))
     (should (member '(t dualstack-sidecar--mode-line) mode-line-misc-info))
     (dualstack-test-wait (lambda () told))

@@ -63,6 +63,13 @@ def test_other_addresses_need_leave_and_authentication() -> None:
         DualStackEPCServer(("192.0.2.1", 0), allow_remote=True, token="t")
 
 
+def test_another_loopback_address_can_be_chosen() -> None:
+    with serving(server_address=("127.0.0.2", 0)) as server:
+        assert server.addresses == [("127.0.0.2", port(server))]
+        with connect_client("127.0.0.2", port(server)) as client:
+            assert client.call_sync("echo", [1], 5) == [1]
+
+
 def test_python_epcs_own_client_works(server: DualStackEPCServer) -> None:
     client = EPCClient(("localhost", port(server)))
     try:

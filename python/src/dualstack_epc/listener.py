@@ -169,14 +169,37 @@ def open_listener(family: str = "dual", port: int = 0) -> Listener:
             sock.close()
 
 
-def open_remote_listener(host: str, port: int = 0) -> Listener:
-    """Return a `Listener` at PORT of HOST alone, the literal address of one interface.
+def open_at(
+    host: str, port: int = 0, family: str = "dual", *, allow_remote: bool = False
+) -> Listener:
+    """Return a `Listener` at PORT of HOST: localhost, by FAMILY, or one literal address.
 
-    Others can reach it from the network.  Raise OSError as `open_listener` does.
+    A wildcard address is refused, and one that the network can reach needs ALLOW_REMOTE.  Raise
+    ValueError if HOST is not allowed, or as `open_listener` does.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if host.rstrip(".").lower() == "localhost":
+        return open_listener(family, port)
+    for name, _, loopback in (IPV4, IPV6):
+        if host == loopback:
+            return open_listener(name, port)
+    import ipaddress  # noqa: PLC0415, the port line of a local server does not wait for it
+
     try:
-        return Listener([_listen(family, host, port)])
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(
+            f"{host!r} is no address: use localhost, 127.0.0.1, ::1 or another literal"
+        ) from None
+    if address.is_unspecified:
+        raise ValueError(f"{host} is every network's address: name one, or use localhost")
+    if not address.is_loopback and not allow_remote:
+        raise ValueError(
+            f"{host} is reachable from the network: that needs leave (allow_remote,"
+            " --allow-remote) and authentication"
+        )
+    kind = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004
+    try:
+        return Listener([_listen(kind, host, port)])
     except OSError as error:
         raise _explain(error, host, port) from error
 

@@ -37,6 +37,7 @@ from dualstack_epc.errors import (
 )
 from dualstack_epc.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.lisp import Symbol
+from dualstack_epc.listener import format_address
 from dualstack_epc.messages import MalformedError, Message
 from dualstack_epc.printer import describe
 
@@ -338,9 +339,7 @@ class Peer:
         """
         try:
             return future.result(timeout)
-        except FutureTimeoutError as error:
-            if future.done() and future.exception() is error:
-                raise
+        except FutureTimeoutError:
             future.cancel()
             raise CallTimeoutError(f"{self.name}: no reply within {timeout} s") from None
 
@@ -478,4 +477,4 @@ def _name(sock: socket.socket) -> str:
         host, port = sock.getpeername()[:2]
     except (OSError, ValueError, AttributeError):
         return "peer"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return format_address(host, port)

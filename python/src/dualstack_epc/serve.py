@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 
-from dualstack_epc.listener import open_listener, open_remote_listener
+from dualstack_epc.listener import open_at
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -83,18 +83,12 @@ class _Log(io.RawIOBase):
 
 
 def _listen(options: argparse.Namespace) -> Listener:
-    """Return the listener that OPTIONS ask for."""
-    if options.host in {"localhost", "127.0.0.1", "::1"}:
-        family = {"127.0.0.1": "ipv4", "::1": "ipv6"}.get(options.host, options.family)
-        return open_listener(family, options.port)
-    if options.host in {"", "0.0.0.0", "::", "*"}:  # noqa: S104, it is refused
-        raise SystemExit("dualstack-epc: a wildcard address is never listened at: name one address")
-    if not (options.allow_remote and options.auth):
-        raise SystemExit(
-            f"dualstack-epc: {options.host} can be reached from the network:"
-            " that needs --allow-remote and --auth"
-        )
-    return open_remote_listener(options.host, options.port)
+    """Return the listener that OPTIONS ask for, or end with a line that says why not."""
+    allowed = options.allow_remote and options.auth
+    try:
+        return open_at(options.host, options.port, options.family, allow_remote=allowed)
+    except ValueError as error:
+        raise SystemExit(f"dualstack-epc: {error}") from None
 
 
 def _load(names: list[str]) -> list[ModuleType]:

@@ -8,7 +8,6 @@ are served by a `Peer` each, and calls run in a `WorkerPool`.
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import socketserver
 import sys
 import threading
@@ -22,7 +21,7 @@ from dualstack_epc.auth import ServerAuth
 from dualstack_epc.dispatch import WORKERS, WorkerPool
 from dualstack_epc.errors import ConnectionClosedError
 from dualstack_epc.lisp import Symbol
-from dualstack_epc.listener import Listener, open_listener, open_remote_listener
+from dualstack_epc.listener import Listener, open_at
 from dualstack_epc.peer import SEND_TIMEOUT, Peer, Service, caller
 
 if TYPE_CHECKING:
@@ -224,31 +223,15 @@ class DualStackEPCServer(ThreadingEPCServer):  # type: ignore[misc]
     def server_bind(self) -> None:
         """Listen at the address that the server was made for."""
         if self._listener is None:
-            self._listener = self._open(*self.server_address)
+            self._listener = open_at(
+                *self.server_address,
+                self._family,
+                allow_remote=self._allow_remote and bool(self.token),
+            )
         self.server_address = self._listener.addresses[0]
 
     def server_activate(self) -> None:
         """Do nothing: what is bound listens already, as only that claims a port."""
-
-    def _open(self, host: str, port: int) -> Listener:
-        """Return the listener for HOST and PORT."""
-        if host.rstrip(".").lower() == "localhost":
-            return open_listener(self._family, port)
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            raise ValueError(
-                f"{host!r} is no address: use localhost, 127.0.0.1, ::1 or another literal"
-            ) from None
-        if str(address) in {"127.0.0.1", "::1"}:
-            return open_listener(f"ipv{address.version}", port)
-        if address.is_unspecified:
-            raise ValueError(f"{host} is every network's address: name one, or use localhost")
-        if not address.is_loopback and not (self._allow_remote and self.token):
-            raise ValueError(
-                f"{host} is reachable from the network: allow_remote and a token needed"
-            )
-        return open_remote_listener(host, port)
 
     @property
     def listener(self) -> Listener:
