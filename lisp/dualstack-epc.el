@@ -51,8 +51,9 @@
 NAME is a string.  PROCESS is what it runs over.  METHODS is a list of
 \(NAME FUNCTION ARGLIST DOCUMENTATION), what the peer can call.  CALLS and
 ERRORS count the calls made and those that failed.  ENDED is nil, or says
-why the connection is over."
-  name process methods (calls 0) (errors 0) ended
+why the connection is over; then ON-END is called with it, if it is a
+function."
+  name process methods (calls 0) (errors 0) ended on-end
   (-pending (make-hash-table)) (-input nil) (-length nil) (-last-uid 0))
 
 (cl-defstruct (dualstack-epc--request (:constructor dualstack-epc--request-make)
@@ -141,7 +142,9 @@ Its filter, sentinel and coding systems become those of the connection."
                               (dualstack-epc-connection--pending connection)
                               collect request))
       (dualstack-epc--finish connection request 'dualstack-epc-closed
-                             (list (dualstack-epc-connection-ended connection))))))
+                             (list (dualstack-epc-connection-ended connection))))
+    (when (dualstack-epc-connection-on-end connection)
+      (dualstack-epc-later (dualstack-epc-connection-on-end connection) connection))))
 
 ;;;; Calling
 

@@ -74,7 +74,7 @@ the time as of `float-time', RESTARTS how often it was started again in a
 row.  FAILURE is the last error."
   name command auth methods auto-restart state process log port token addresses
   address connection started (restarts 0) failure
-  (-output "") -stderr -timer -then -else -cancel)
+  (-output "") -stderr -timer -then -else -cancel -again)
 
 (defvar dualstack-sidecars nil
   "All sidecars of this Emacs that were started, newest first.")
@@ -310,7 +310,9 @@ ERR is the error of the one before."
       (apply #'dualstack-epc-define-method connection method))
     (dualstack-sidecar--disarm sidecar)
     (setf (dualstack-sidecar-connection sidecar) connection
-          (dualstack-sidecar-state sidecar) 'running)
+          (dualstack-sidecar-state sidecar) 'running
+          (dualstack-epc-connection-on-end connection)
+          (lambda (_connection) (dualstack-sidecar--disconnected sidecar connection)))
     (dualstack-sidecar--show-in-mode-line)
     (dualstack-sidecar--tell sidecar)))
 
@@ -382,22 +384,52 @@ is killed.  Emacs does not wait for that."
     (cancel-timer (dualstack-sidecar--timer sidecar))
     (setf (dualstack-sidecar--timer sidecar) nil)))
 
+(defconst dualstack-sidecar--farewell 0.5
+  "Seconds in which a child that has closed its connection may end by itself.
+Its end tells more than that of its connection.")
+
+(defun dualstack-sidecar--disconnected (sidecar connection)
+  "Note that CONNECTION, that of SIDECAR, is over.
+A child that goes on without it is of no use, and counts as crashed."
+  (when (and (eq (dualstack-sidecar-state sidecar) 'running)
+             (eq connection (dualstack-sidecar-connection sidecar)))
+    (setf (dualstack-sidecar--timer sidecar)
+          (run-at-time dualstack-sidecar--farewell nil
+                       (lambda ()
+                         (dualstack-sidecar--crash
+                          sidecar (format "its connection is gone: %s"
+                                          (dualstack-epc-connection-ended connection))))))))
+
+(defun dualstack-sidecar--crash (sidecar reason)
+  "Note that SIDECAR, which ran, does not any longer, for REASON.
+Start it again if that is wanted."
+  (dualstack-sidecar--fail sidecar reason)
+  (when (dualstack-sidecar-auto-restart sidecar)
+    (if (process-live-p (dualstack-sidecar-process sidecar))
+        (setf (dualstack-sidecar--again sidecar) t) ; Once it has ended.
+      (dualstack-sidecar--restart-later sidecar))))
+
 (defun dualstack-sidecar--ended (sidecar process)
   "Note that PROCESS of SIDECAR has ended."
   (when (eq process (dualstack-sidecar-process sidecar))
     (let ((state (dualstack-sidecar-state sidecar))
           (status (process-exit-status process)))
       (dualstack-sidecar--forget-process sidecar)
-      (when (memq state '(starting running))
-        (dualstack-sidecar--fail
-         sidecar
-         (concat (format (if (eq state 'starting) "it ended before it ran, with status %s"
-                           "it crashed, with status %s")
-                         status)
-                 (dualstack-sidecar--advice sidecar)
-                 (dualstack-sidecar--last-lines sidecar)))
-        (when (and (eq state 'running) (dualstack-sidecar-auto-restart sidecar))
-          (dualstack-sidecar--restart-later sidecar))))))
+      (pcase state
+        ('starting
+         (dualstack-sidecar--fail
+          sidecar (concat (format "it ended before it ran, with status %s" status)
+                          (dualstack-sidecar--advice sidecar)
+                          (dualstack-sidecar--last-lines sidecar))))
+        ('running
+         (dualstack-sidecar--crash
+          sidecar (concat (format "it crashed, with status %s" status)
+                          (dualstack-sidecar--last-lines sidecar))))
+        ;; It was asked to end as it had failed before.
+        ('failed
+         (when (dualstack-sidecar--again sidecar)
+           (setf (dualstack-sidecar--again sidecar) nil)
+           (dualstack-sidecar--restart-later sidecar)))))))
 
 (defun dualstack-sidecar--advice (sidecar)
   "Return what the user of SIDECAR, which has ended, can do about it."

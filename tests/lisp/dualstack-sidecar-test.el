@@ -151,6 +151,19 @@ def die():
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
     (should (= 1 (dualstack-sidecar-restarts sidecar)))))
 
+(dualstack-sidecar-test dualstack-sidecar-without-its-connection
+  "A sidecar whose connection has closed is not taken for running."
+  (let* ((sidecar (dualstack-sidecar-start :restart t :wait t))
+         (first (process-id (dualstack-sidecar-process sidecar))))
+    ;; The method `stop' ends the connection, not the process.
+    (should (eq t (dualstack-sidecar-test-call sidecar 'stop)))
+    (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
+    (should (string-match-p "its connection is gone"
+                            (cadr (dualstack-sidecar-failure sidecar))))
+    (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
+    (dualstack-test-wait (lambda () (not (dualstack-sidecar-test-alive-p first))))))
+
 (dualstack-sidecar-test dualstack-sidecar-stop-while-starting
   "A sidecar can be stopped before it runs."
   (let (failure)
