@@ -39,54 +39,78 @@
   "Return the verdict on FACTS, a list (KIND SENTENCE CURE).
 KIND is a symbol; SENTENCE says what is the matter; CURE is a line of Lisp or
 a change to the server, or nil if nothing is to be done."
-  (let* ((host (dualstack-diagnose-facts-host facts))
-         (port (dualstack-diagnose-facts-port facts))
-         (local (dualstack-localhost-p host))
-         (probes (dualstack-diagnose-facts-probes facts))
-         (open (dualstack-diagnose--families probes 'open))
-         (silent (cl-find 'silent probes :key #'cadr))
-         (listeners (dualstack-diagnose-facts-listeners facts))
-         (plain (dualstack-diagnose-draw-cost (dualstack-diagnose-draw-plain probes))))
+  (or (and (not (dualstack-diagnose--families
+                 (dualstack-diagnose-facts-probes facts) 'open))
+           (dualstack-diagnose--verdict-nobody facts))
+      (and (dualstack-localhost-p (dualstack-diagnose-facts-host facts))
+           (dualstack-diagnose--verdict-localhost facts))
+      (dualstack-diagnose--verdict-answered facts)))
+
+(defun dualstack-diagnose--silent (facts)
+  "Return the address in FACTS that does not answer, a string, or nil."
+  (let ((probe (cl-find 'silent (dualstack-diagnose-facts-probes facts) :key #'cadr)))
+    (and probe (dualstack-address-string (car probe)))))
+
+(defun dualstack-diagnose--verdict-nobody (facts)
+  "Return the verdict on FACTS if no address is open."
+  (let ((host (dualstack-diagnose-facts-host facts))
+        (port (dualstack-diagnose-facts-port facts))
+        (silent (dualstack-diagnose--silent facts)))
     (cond
-     ((null probes)
+     ((null (dualstack-diagnose-facts-probes facts))
       (list 'unresolved
             (format "The name %s does not resolve to any address." host)
             "Check its spelling, or use an address such as \"127.0.0.1\""))
-     ((and (null open) silent)
+     (silent
       (list 'silent
             (format "%s does not answer: a firewall drops the packets, or its queue is full."
-                    (dualstack-address-string (car silent)))
+                    silent)
             "Look at the server, or at the firewall: nothing in Emacs can cure it"))
-     ((null open)
+     (t
       (list 'none (format "Nobody listens at port %s of %s." port host)
-            "Start the server, or correct the port"))
-     ((and local (cl-find (emacs-pid) listeners
-                          :key (lambda (listener) (plist-get listener :pid))))
+            "Start the server, or correct the port")))))
+
+(defun dualstack-diagnose--verdict-localhost (facts)
+  "Return the verdict on FACTS about localhost, or nil if nothing is special."
+  (let* ((port (dualstack-diagnose-facts-port facts))
+         (probes (dualstack-diagnose-facts-probes facts))
+         (open (dualstack-diagnose--families probes 'open))
+         (plain (dualstack-diagnose-draw-cost (dualstack-diagnose-draw-plain probes)))
+         (programs (dualstack-diagnose--two-programs facts)))
+    (cond
+     ((cl-find (emacs-pid) (dualstack-diagnose-facts-listeners facts)
+               :key (lambda (listener) (plist-get listener :pid)))
       (list 'self
             (format "Port %s is served by this Emacs itself." port)
             "(dualstack-make-server ...) listens on both families"))
-     ((and local (equal open '(ipv4)))
+     ((equal open '(ipv4))
       (list 'ipv4-only
             (format "The server listens on 127.0.0.1 only; plain Emacs %s for ::1 first."
                     (if (> plain 0.3)
                         (format "waits %s" (dualstack-diagnose-draw-time plain))
                       "asks, and on Windows waits 1 to 2 s,"))
             "(dualstack-mode 1)"))
-     ((and local (equal open '(ipv6)))
+     ((equal open '(ipv6))
       (list 'ipv6-only
             "The server listens on ::1 only: clients of 127.0.0.1 do not reach it."
             "(dualstack-mode 1)"))
-     ((and local (dualstack-diagnose--two-programs facts))
+     (programs
       (list 'both-different
-            (format "Two different programs have port %s: %s." port
-                    (dualstack-diagnose--two-programs facts))
-            "Give one of them another port"))
+            (format "Two different programs have port %s: %s." port programs)
+            "Give one of them another port")))))
+
+(defun dualstack-diagnose--verdict-answered (facts)
+  "Return the verdict on FACTS if some address is open, and the host is any."
+  (let* ((host (dualstack-diagnose-facts-host facts))
+         (probes (dualstack-diagnose-facts-probes facts))
+         (open (dualstack-diagnose--families probes 'open))
+         (silent (dualstack-diagnose--silent facts)))
+    (cond
      (silent
       (list 'half-silent
-            (format "%s does not answer, and another address does."
-                    (dualstack-address-string (car silent)))
-            "(dualstack-mode 1)"))
-     ((and (not local) (null (cdr open)) (cdr probes))
+            (format "%s does not answer, and another address does." silent)
+            (format "(add-to-list 'dualstack-mode-hosts %S)" host)))
+     ((and (null (cdr open)) (cdr (dualstack-diagnose-facts-addresses facts)))
       (list 'one-family
             (format "%s answers by %s only." host (if (equal open '(ipv4)) "IPv4" "IPv6"))
             (format "(add-to-list 'dualstack-mode-hosts %S)" host)))

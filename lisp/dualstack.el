@@ -219,12 +219,12 @@ localhost, or Emacs's own order.  Anything else is for
            (dualstack--race args (dualstack--ordered-addresses host port))))))
 
 (defun dualstack--only-family (local)
-  "Return the family if `dualstack-policy' leaves one, and LOCAL is non-nil."
+  "Return the only family of `dualstack-policy', or nil, as if LOCAL is nil."
   (let ((families (and local (dualstack-families))))
     (and (null (cdr families)) (car families))))
 
 (defun dualstack-make-nowait (make args family)
-  "Return the process that MAKE makes for the `:nowait' client ARGS.
+  "Return a process for the `:nowait' client ARGS, by the function MAKE.
 It cannot be raced, for the caller gets it before it is connected.  With
 FAMILY, `ipv4' or `ipv6', it dials that loopback address alone, and looks as
 if it was made with ARGS."

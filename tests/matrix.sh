@@ -64,7 +64,7 @@ run_tests() { # VERSION
     mount -t proc proc "$where/proc"
     mount --rbind /dev "$where/dev"
     exec chroot "$where" sh -c "cd \$0 && emacs -Q --batch -L lisp \
-      -f batch-byte-compile lisp/*.el && exec env DUALSTACK_PYTHON=\$0/run-python EMACS=emacs \
+      --eval \"(setq byte-compile-error-on-warn t)\" -f batch-byte-compile lisp/*.el && exec env DUALSTACK_PYTHON=\$0/run-python EMACS=emacs \
       LC_ALL=C.UTF-8 python3 tests/run.py --ert-only \"\$@\"" "$copy" "$@"
   ' -- "$where" "$copy" "${only[@]}" && result=0 || result=$?
   rm -rf "$copy"
