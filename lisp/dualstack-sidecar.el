@@ -108,9 +108,7 @@ later, or set `dualstack-python'"))))))
 
 (defun dualstack-sidecar-default-command (&rest modules)
   "Return the command line that serves MODULES, names or files, with proof."
-  (append (list (dualstack-sidecar-python) "-m" "dualstack_epc" "serve"
-                "--auth" "--exit-on-eof")
-          modules))
+  (append (list (dualstack-sidecar-python) "-m" "dualstack_epc.sidecar") modules))
 
 ;;;; Starting
 

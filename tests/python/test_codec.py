@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import math
 import random
@@ -103,6 +104,21 @@ def test_what_lisp_values_become(text: str, value: Any) -> None:
     result = read(text)
     assert result == value
     assert type(result) is type(value) or isinstance(value, dict)
+
+
+def test_pairs_are_values() -> None:
+    pair = Cons(1, Cons("a", 2))
+    assert pair == Cons(1, Cons("a", 2)) != Cons(1, 2)
+    assert len({pair, Cons(1, Cons("a", 2)), Cons(2, 1)}) == 2
+    assert copy.deepcopy(pair) == pair
+    assert eval(repr(pair)) == pair
+    with pytest.raises(AttributeError, match="does not change: car"):
+        pair.car = 2
+    match pair:
+        case Cons(car, Cons(_, last)):
+            assert (car, last) == (1, 2)
+        case _:
+            pytest.fail("no match")
 
 
 def test_a_hash_table_keeps_its_test() -> None:

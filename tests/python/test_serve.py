@@ -287,6 +287,35 @@ def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
         assert time.monotonic() - start < 2
 
 
+def test_a_sidecar_is_serve_with_proof_that_ends_with_its_input(module: Path) -> None:
+    command = [sys.executable, "-m", "dualstack_epc.sidecar"]
+    for arguments in [[str(module)], [str(module), "--family", "ipv4"]]:
+        with started(*command, *arguments) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            announced = read(child.stdout.readline())
+            with connect("127.0.0.1", child.port, token=announced[3]) as client:
+                assert client.call_sync("add-up", [1], 5) == 3
+            assert refused("ipv6", child.port) == (len(arguments) > 1)
+            child.stdin.close()
+            assert child.wait(5) == 0
+
+
+def test_a_sidecar_starts_without_what_only_some_need() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "dualstack_epc.sidecar"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    loaded = set(re.findall(r"^import time:.*\| *(\S+)$", run.stderr, re.MULTILINE))
+    assert "dualstack_epc.core" in loaded
+    slow = {"argparse", "concurrent.futures", "epc", "inspect", "logging", "pathlib", "xmlrpc"}
+    assert loaded & slow == set()
+
+
 def test_without_input_it_stays() -> None:
     with started(*command_line("serve")) as child:
         assert child.stdin is not None

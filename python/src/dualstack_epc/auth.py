@@ -14,9 +14,8 @@ Proofs are in hexadecimal; the key is the token's characters in UTF-8.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import secrets
+import os
 from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.errors import AuthenticationError
@@ -30,13 +29,13 @@ NONCE_LIMIT = 256  # characters
 
 def new_token() -> str:
     """Return a new token, 64 hexadecimal digits."""
-    return secrets.token_hex(32)
+    return os.urandom(32).hex()
 
 
 def proof(token: str, side: str, first: str, second: str) -> str:
     """Return the proof of SIDE, "server" or "client", over two nonces."""
     text = f"{side}:{first}:{second}"
-    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(token.encode(), text.encode(), "sha256").hex()
 
 
 class ServerAuth:
@@ -69,7 +68,7 @@ class ServerAuth:
         nonce = args[0] if len(args) == 1 else None
         if not isinstance(nonce, str) or not 0 < len(nonce) <= NONCE_LIMIT or ":" in nonce:
             raise AuthenticationError("the nonce is no string of 1 to 256 characters without colon")
-        own = secrets.token_hex(16)
+        own = os.urandom(16).hex()
         self._nonces = (nonce, own)
         return [own, proof(self._token, "server", nonce, own)]
 
@@ -79,7 +78,7 @@ def authenticate(token: str, call: Callable[[str, list[Any]], Any]) -> None:
 
     Nothing that is worth having is sent before the server has proved itself.
     """
-    nonce = secrets.token_hex(16)
+    nonce = os.urandom(16).hex()
     reply = call(AUTH, [nonce])
     if not (isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], str)):  # noqa: PLR2004
         raise AuthenticationError("the server does not know the protocol")

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
+
+from dualstack_epc import process
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 FAMILIES = ("dual", "ipv4", "ipv6")
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -21,19 +21,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     The status is 0 in the end, 1 on an error, 2 on misuse.
     """
-    options = _parser().parse_args(argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
-    try:
-        options.run(options)
-    except OSError as error:
-        sys.exit(f"dualstack-epc: {error.strerror or error}")
-    sys.exit(0)
-
-
-def _end(_number: int, _frame: object) -> NoReturn:
-    """End the command as a signal asks: in order, with status 0."""
-    raise SystemExit(0)
+    options = vars(_parser().parse_args(argv))
+    command = options.pop("command")
+    process.run(lambda: command(**options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         help="answer any bytes with hello, until a client sends stop",
         description="Print the port, then answer any bytes with hello; stop closes a connection.",
     )
+    hello.set_defaults(command=_hello)
     _add_address_options(hello)
-    hello.set_defaults(run=_hello)
     serve = commands.add_parser(
         "serve",
         formatter_class=_formatter,
@@ -59,23 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve hello, stop, and the public functions of the modules, over EPC.  The"
         " first line on standard output is the port.",
     )
-    serve.add_argument(
-        "modules", nargs="*", metavar="MODULE", help="a module's name, or a file that ends in .py"
-    )
+    serve.set_defaults(command=_serve)
     _add_address_options(serve)
-    serve.add_argument(
-        "--host", default="localhost", metavar="ADDRESS", help="another address than localhost"
-    )
-    serve.add_argument(
-        "--allow-remote", action="store_true", help="let ADDRESS be one the network can reach"
-    )
-    serve.add_argument(
-        "--auth", action="store_true", help="make a token, print it, and ask clients to prove it"
-    )
-    serve.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
-    serve.add_argument("--log-file", metavar="FILE", help="log there, not on standard error")
-    serve.add_argument("--log-level", default="info", choices=LEVELS, help="how much to log (info)")
-    serve.set_defaults(run=_serve)
+    _add_serve_options(serve)
     return parser
 
 
@@ -97,6 +73,27 @@ def _add_address_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_serve_options(parser: argparse.ArgumentParser) -> None:
+    """Add to PARSER what `serve` takes."""
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="a module's name, or a file that ends in .py"
+    )
+    parser.add_argument(
+        "--host", default="localhost", metavar="ADDRESS", help="another address than localhost"
+    )
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="let ADDRESS be one the network can reach"
+    )
+    parser.add_argument(
+        "--auth", action="store_true", help="make a token, print it, and ask clients to prove it"
+    )
+    parser.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
+    parser.add_argument("--log-file", metavar="FILE", help="log there, not on standard error")
+    parser.add_argument(
+        "--log-level", default="info", choices=LEVELS, help="how much to log (info)"
+    )
+
+
 def _port(text: str) -> int:
     """Return the port number in TEXT."""
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):  # noqa: PLR2004
@@ -104,15 +101,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _hello(options: argparse.Namespace) -> None:
+def _hello(**options: Any) -> None:
     """Run the hello server."""
     from dualstack_epc import hello  # noqa: PLC0415, the other commands do not pay for it
 
-    hello.run(options.family, options.port)
+    hello.run(**options)
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(**options: Any) -> None:
     """Run the EPC server."""
     from dualstack_epc import serve  # noqa: PLC0415, as above
 
-    serve.run(options)
+    serve.run(**options)

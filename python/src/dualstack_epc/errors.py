@@ -19,7 +19,25 @@ from __future__ import annotations
 
 import queue
 
-from epc.handler import EPCClosed
+__all__ = [
+    "AuthenticationError", "CallTimeoutError", "ConnectionClosedError", "DualStackError",
+    "FrameError", "OversizeError", "ProtocolError", "ReadError", "SendError",
+]  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dualstack_epc.remote import ConnectionClosedError
+
+
+def __getattr__(name: str) -> Any:
+    """Return `ConnectionClosedError`, which needs python-epc, when it is asked for."""
+    if name == "ConnectionClosedError":
+        from dualstack_epc import remote  # noqa: PLC0415
+
+        return remote.ConnectionClosedError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class DualStackError(Exception):
@@ -48,10 +66,6 @@ class OversizeError(SendError):
 
 class AuthenticationError(DualStackError):
     """The peer has not proved itself."""
-
-
-class ConnectionClosedError(DualStackError, EPCClosed, ConnectionError):  # type: ignore[misc]
-    """The connection is gone, and with it every call that had no reply."""
 
 
 class CallTimeoutError(DualStackError, TimeoutError, queue.Empty):

@@ -8,7 +8,6 @@ MESSAGE)`` and ``(epc-error UID MESSAGE)`` answer.  A UID is whatever the caller
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from dualstack_epc.errors import OversizeError, ReadError, SendError
@@ -20,16 +19,19 @@ from dualstack_epc.reader import decode_value
 REQUESTS = frozenset({"call", "methods"})
 REPLIES = frozenset({"return", "return-error", "epc-error"})
 MESSAGE_LIMIT = 10_000  # characters of an error's message that are sent
-HEAD = re.compile(rb"\s*\(\s*([a-z-]{1,20})\s+([0-9]{1,300})(?=[\s)])")
+HEAD = rb"\s*\(\s*([a-z-]{1,20})\s+([0-9]{1,300})(?=[\s)])"
 
 
-@dataclass
 class Message:
-    """A message: its NAME, its UID and the values after that."""
+    """A message: its `name`, its `uid` and the list `rest` of the values after that."""
 
-    name: str
-    uid: Any
-    rest: list[Any]
+    __slots__ = ("name", "rest", "uid")
+
+    def __init__(self, name: str, uid: Any, rest: list[Any]) -> None:
+        """Make the message."""
+        self.name = name
+        self.uid = uid
+        self.rest = rest
 
 
 class MalformedError(ReadError):
@@ -60,7 +62,7 @@ def parse(payload: bytes) -> Message:
 
 def _salvage(payload: bytes) -> tuple[str | None, int | None]:
     """Return the name and UID of the message that PAYLOAD begins with, as far as they are there."""
-    match = HEAD.match(payload)
+    match = re.match(HEAD, payload)
     return (match[1].decode(), int(match[2])) if match else (None, None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
 
@@ -50,6 +50,14 @@ def _load_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent.resolve()))
     spec.loader.exec_module(module)
     return module
+
+
+def methods(modules: list[ModuleType]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield the public functions of MODULES by each name that they are called by."""
+    for module in modules:
+        for function in public_functions(module):
+            for name in method_names(function):
+                yield name, function
 
 
 def public_functions(module: ModuleType) -> list[Callable[..., Any]]:

@@ -9,44 +9,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import logging
 import select
 import socket
 import threading
 import time
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from epc.handler import (
-    CallerUnknown,
-    EPCError,
-    EPCErrorCallerUnknown,
-    ReturnError,
-    ReturnErrorCallerUnknown,
-)
-
 from dualstack_epc import messages
 from dualstack_epc.dispatch import CallGate, WorkerPool
-from dualstack_epc.errors import (
-    AuthenticationError,
-    CallTimeoutError,
-    ConnectionClosedError,
-    SendError,
-)
+from dualstack_epc.errors import AuthenticationError, CallTimeoutError, SendError
 from dualstack_epc.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.lisp import Symbol
 from dualstack_epc.listener import format_address
+from dualstack_epc.log import logger
 from dualstack_epc.messages import MalformedError, Message
 from dualstack_epc.printer import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from dualstack_epc.auth import ServerAuth
-
-logger = logging.getLogger("dualstack_epc")
+    from dualstack_epc.errors import ConnectionClosedError
 
 CHUNK = 65536
 SEND_TIMEOUT = 30.0  # seconds without progress after which a peer that does not read is closed
@@ -56,11 +41,6 @@ AUTH_FRAME_LIMIT = 4096  # bytes of a frame before that
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 SEND_CHUNK = LIMIT if DONT_WAIT else CHUNK
 LINGER = 2.0  # seconds in which a peer may take leave
-
-ERRORS = {
-    "return-error": (ReturnError, ReturnErrorCallerUnknown),
-    "epc-error": (EPCError, EPCErrorCallerUnknown),
-}
 
 
 # Who has called the method that runs in this thread.
@@ -154,7 +134,7 @@ class Peer:
                     self._receive(payload)
                 payload = decoder.next()
             if decoder.error:
-                logger.warning("%s: closed, %s", self.name, decoder.error)
+                logger().warning("%s: closed, %s", self.name, decoder.error)
                 return str(decoder.error)
             data = self._sock.recv(CHUNK)
             if not data:
@@ -172,7 +152,7 @@ class Peer:
             if payload is not None:
                 reason = self._try_proof(auth, payload)
         if reason:
-            logger.warning("%s: closed, %s", self.name, reason)
+            logger().warning("%s: closed, %s", self.name, reason)
         self._sock.settimeout(None)
         self._decoder.limit = LIMIT
         return reason
@@ -202,7 +182,7 @@ class Peer:
             uid = message.uid
             name, args = _call_arguments(message)
             reply = messages.encode("return", uid, auth.receive(name, args))
-        except (AuthenticationError, MalformedError, EPCError) as error:
+        except (AuthenticationError, MalformedError) as error:
             self._send_reply(messages.encode_error("epc-error", uid, str(error)))
             return str(error)
         self._send_reply(reply)
@@ -227,6 +207,8 @@ class Peer:
     def _receive_malformed(self, error: MalformedError) -> None:
         """Answer a request that cannot be read; end the call that such a reply was for."""
         if error.name in messages.REPLIES:
+            from dualstack_epc.remote import EPCError  # noqa: PLC0415, see there
+
             if not self._settle(error.uid, error=EPCError(str(error))):
                 self._service.on_error(error)
             return
@@ -238,8 +220,8 @@ class Peer:
         """Run the call in MESSAGE, which has SIZE bytes, as soon as there is room."""
         try:
             name, args = _call_arguments(message)
-        except EPCError as error:
-            self._refuse(message.uid, error)
+        except MalformedError as error:
+            self._refuse(error)
             return
 
         def job() -> None:
@@ -256,15 +238,17 @@ class Peer:
         except RuntimeError as error:
             self._send_reply(messages.encode_error("return-error", message.uid, str(error)))
 
-    def _refuse(self, uid: Any, error: Exception) -> None:
-        """Answer the request UID that ERROR is about."""
-        self._send_reply(messages.encode_error("epc-error", uid, str(error)))
-        self._service.on_error(error)
+    def _refuse(self, error: MalformedError) -> None:
+        """Answer the request that ERROR is about."""
+        from dualstack_epc.remote import EPCError  # noqa: PLC0415, see there
+
+        self._send_reply(messages.encode_error("epc-error", error.uid, str(error)))
+        self._service.on_error(EPCError(str(error)))
 
     def _receive_methods(self, message: Message) -> None:
         """Answer with the list of methods."""
         if message.rest:
-            self._refuse(message.uid, _too_many(message))
+            self._refuse(_malformed(message, "too many arguments"))
             return
         uid = message.uid
         try:
@@ -299,24 +283,24 @@ class Peer:
 
     def _receive_reply(self, message: Message) -> None:
         """End the call that MESSAGE is the reply to."""
-        count = len(message.rest)
-        if message.name == "return":
-            if count == 1:
-                known = self._settle(message.uid, message.rest[0])
-                stray: Exception = CallerUnknown(message.rest[0])
-            else:
-                wrong = EPCError(
-                    f"(return {describe(message.uid)} ...): {count} values in the reply, 1 expected"
-                )
-                known = self._settle(message.uid, error=wrong)
-                stray = wrong
+        rest = message.rest
+        if message.name == "return" and len(rest) == 1 and self._settle(message.uid, rest[0]):
+            return
+        from dualstack_epc import remote  # noqa: PLC0415, see there
+
+        if message.name != "return":
+            reason = rest[0] if rest else None
+            if not self._settle(
+                message.uid, error=remote.reply_error(message.name, reason, known=True)
+            ):
+                self._service.on_error(remote.reply_error(message.name, reason, known=False))
+        elif len(rest) == 1:
+            self._service.on_error(remote.CallerUnknown(rest[0]))
         else:
-            reason = message.rest[0] if message.rest else None
-            kind, stray_kind = ERRORS[message.name]
-            known = self._settle(message.uid, error=kind(reason))
-            stray = stray_kind(reason)
-        if not known:
-            self._service.on_error(stray)
+            error = _malformed(message, f"{len(rest)} values in the reply, 1 expected")
+            wrong = remote.EPCError(str(error))
+            if not self._settle(message.uid, error=wrong):
+                self._service.on_error(wrong)
 
     # Calling
 
@@ -337,6 +321,8 @@ class Peer:
 
         Raise `CallTimeoutError` after TIMEOUT seconds; then nothing of the call is left.
         """
+        from concurrent.futures import TimeoutError as FutureTimeoutError  # noqa: PLC0415
+
         try:
             return future.result(timeout)
         except FutureTimeoutError:
@@ -345,12 +331,15 @@ class Peer:
 
     def _request(self, kind: str, *rest: Any) -> Future[Any]:
         """Send a request of KIND; return the future of its reply."""
+        # Most sidecars only answer, and start the sooner.
+        from concurrent.futures import Future  # noqa: PLC0415
+
         uid = next(self._uids)
         frame = encode_frame(messages.encode(kind, uid, *rest))
         future: Future[Any] = Future()
         with self._pending_lock:
             if self._ended is not None:
-                raise ConnectionClosedError(f"{self.name}: {self._ended}")
+                raise self._closed_error(self._ended)
             self._pending[uid] = future
         # A future that its owner gives up leaves nothing behind.
         future.add_done_callback(lambda _: self._pending.pop(uid, None))
@@ -359,7 +348,7 @@ class Peer:
             self._send(frame)
         except OSError as error:
             self._pending.pop(uid, None)
-            raise ConnectionClosedError(f"{self.name}: {error}") from error
+            raise self._closed_error(error) from error
         return future
 
     def _settle(self, uid: Any, value: Any = None, error: Exception | None = None) -> bool:
@@ -367,12 +356,14 @@ class Peer:
         future = self._pending.pop(uid, None) if type(uid) is int else None
         if future is None:
             return False
-        with contextlib.suppress(InvalidStateError):  # It was cancelled in this moment.
-            if error:
-                future.set_exception(error)
-            else:
-                future.set_result(value)
+        _finish(future, value, error)
         return True
+
+    def _closed_error(self, reason: object) -> ConnectionClosedError:
+        """Return the error that the connection is gone, for REASON."""
+        from dualstack_epc.errors import ConnectionClosedError  # noqa: PLC0415, see `remote`
+
+        return ConnectionClosedError(f"{self.name}: {reason}")
 
     # Sending
 
@@ -429,8 +420,7 @@ class Peer:
             pending = list(self._pending.values())
         self._gate.close()
         for future in pending:
-            with contextlib.suppress(InvalidStateError):
-                future.set_exception(ConnectionClosedError(f"{self.name}: {self._ended}"))
+            _finish(future, error=self._closed_error(self._ended))
 
 
 def _writable(sock: socket.socket, timeout: float) -> bool:
@@ -453,22 +443,34 @@ def describe_error(error: BaseException) -> str:
 
 
 def _call_arguments(message: Message) -> tuple[str, list[Any]]:
-    """Return the method's name and the arguments of the call MESSAGE; raise `EPCError`."""
+    """Return the method's name and the arguments of the call MESSAGE; raise `MalformedError`."""
     if message.name != "call" or len(message.rest) > 2:  # noqa: PLR2004
-        raise _too_many(message)
+        raise _malformed(message, "too many arguments")
     if len(message.rest) < 2:  # noqa: PLR2004
-        raise EPCError(f"(call {describe(message.uid)} ...): a method and its arguments are needed")
+        raise _malformed(message, "a method and its arguments are needed")
     name, args = message.rest
     if not isinstance(name, Symbol):
-        raise EPCError(f"{describe(name)} is no method's name")
+        raise MalformedError(f"{describe(name)} is no method's name", "call", message.uid)
     if not isinstance(args, list):
-        raise EPCError(f"{describe(args)} is no list of arguments")
+        raise MalformedError(f"{describe(args)} is no list of arguments", "call", message.uid)
     return str(name), args
 
 
-def _too_many(message: Message) -> EPCError:
-    """Return the error that MESSAGE has too many values."""
-    return EPCError(f"({message.name} {describe(message.uid)} ...): too many arguments")
+def _malformed(message: Message, reason: str) -> MalformedError:
+    """Return the error that MESSAGE is malformed, for REASON."""
+    text = f"({message.name} {describe(message.uid)} ...): {reason}"
+    return MalformedError(text, message.name, message.uid)
+
+
+def _finish(future: Future[Any], value: Any = None, error: Exception | None = None) -> None:
+    """End FUTURE with VALUE or ERROR, if it was not cancelled in this moment."""
+    from concurrent.futures import InvalidStateError  # noqa: PLC0415, loaded with the future
+
+    with contextlib.suppress(InvalidStateError):
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
 
 
 def _name(sock: socket.socket) -> str:

@@ -7,7 +7,6 @@ names it; nothing is changed silently.  There is no recursion, so depth is bound
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -208,7 +207,9 @@ def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR
         return "", iter((item.__to_lisp_as__(),)), ""
     if isinstance(item, tuple) and hasattr(item, "_asdict"):
         return _plist(item._asdict())
-    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+    if hasattr(type(item), "__dataclass_fields__"):
+        import dataclasses  # noqa: PLC0415, loaded already where there is one
+
         names = [field.name for field in dataclasses.fields(item)]
         return _plist({name: getattr(item, name) for name in names})
     if isinstance(item, Mapping):

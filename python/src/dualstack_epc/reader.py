@@ -43,9 +43,9 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-RARE_FLOAT = re.compile(r"[-+]?(?:[0-9]*\.[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+(?:\.[0-9]*)?e[-+]?[0-9]+)")
-SPECIAL_FLOAT = re.compile(r"([-+]?)(?:[0-9]+\.?[0-9]*|\.[0-9]+)e\+(INF|NaN)")
-RARE_INTEGER = re.compile(r"([-+]?)([0-9]+)\.?")
+RARE_FLOAT = r"[-+]?(?:[0-9]*\.[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+(?:\.[0-9]*)?e[-+]?[0-9]+)"
+SPECIAL_FLOAT = r"([-+]?)(?:[0-9]+\.?[0-9]*|\.[0-9]+)e\+(INF|NaN)"
+RARE_INTEGER = r"([-+]?)([0-9]+)\.?"
 ESCAPE = re.compile(r"\\(?:\n|([0-7]{1,3})|x([0-9a-fA-F]+)(?:\\ )?|(.))", re.DOTALL)
 BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 
@@ -164,13 +164,13 @@ def _atom(name: str) -> Any:
         return True
     first = name[0]
     if first in "0123456789.+-" and name[-1] in "0123456789.FN":
-        if match := RARE_INTEGER.fullmatch(name):
+        if match := re.fullmatch(RARE_INTEGER, name):
             return _decimal(*match.groups())
-        if RARE_FLOAT.fullmatch(name):
+        if re.fullmatch(RARE_FLOAT, name):
             return float(name)
-        if match := SPECIAL_FLOAT.fullmatch(name):
+        if match := re.fullmatch(SPECIAL_FLOAT, name):
             return float(match.group(1) + match.group(2))
-    elif name.endswith("NaN") and (match := SPECIAL_FLOAT.fullmatch(name)):
+    elif name.endswith("NaN") and (match := re.fullmatch(SPECIAL_FLOAT, name)):
         return float(match.group(1) + match.group(2))
     if name == ".":
         raise ReadError("a dot where no pair can be")

@@ -9,41 +9,62 @@ What is not needed for the port line is imported after it: until then Emacs wait
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
 import threading
 
+from dualstack_epc import log
 from dualstack_epc.listener import open_at
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
-    import argparse
     from types import ModuleType
     from typing import Any, NoReturn, TextIO
 
+    from dualstack_epc.core import CoreServer
     from dualstack_epc.listener import Listener
-    from dualstack_epc.server import DualStackEPCServer
 
 GRACE = 1.5  # seconds in which everything that still runs must end
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run the server until a signal, or the end of standard input, ends it."""
-    stream = _take_stdout(options.log_file)
-    listener = _listen(options)
+def run(  # noqa: PLR0913, the command's options
+    modules: list[str],
+    *,
+    host: str = "localhost",
+    port: int = 0,
+    family: str = "dual",
+    allow_remote: bool = False,
+    auth: bool = False,
+    exit_on_eof: bool = False,
+    log_file: str | None = None,
+    log_level: str = "info",
+) -> None:
+    """Serve MODULES until a signal, or with EXIT_ON_EOF the end of standard input, ends it.
+
+    The options are those of ``dualstack-epc serve``.
+    """
+    stream = _take_stdout(log_file)
+    listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
-        modules = _load(options.modules)
+        loaded = _load(modules)
         token = None
-        if options.auth:
+        if auth:
             from dualstack_epc.auth import new_token  # noqa: PLC0415
 
             token = new_token()
         _announce(stream, listener, token)
         # Clients can connect from here on, and wait while the rest is loaded.
-        server = _server(options, listener, token, modules)
-        if options.exit_on_eof:
+        server = _server(listener, token, loaded)
+        log.send_to_stderr(log_level)
+        if loaded:
+            log.logger()  # Theirs may log, too.
+        if log_level in {"debug", "info"}:
+            sys.stderr.write(_describe(listener))
+        if exit_on_eof:
             threading.Thread(target=_exit_on_eof, args=(server,), daemon=True).start()
+        gc.enable()
         _serve(server)
     finally:
         listener.close()
@@ -82,11 +103,10 @@ class _Log(io.RawIOBase):
             return len(data)
 
 
-def _listen(options: argparse.Namespace) -> Listener:
-    """Return the listener that OPTIONS ask for, or end with a line that says why not."""
-    allowed = options.allow_remote and options.auth
+def _listen(host: str, port: int, family: str, *, allow_remote: bool) -> Listener:
+    """Return the listener that the options ask for, or end with a line that says why not."""
     try:
-        return open_at(options.host, options.port, options.family, allow_remote=allowed)
+        return open_at(host, port, family, allow_remote=allow_remote)
     except ValueError as error:
         raise SystemExit(f"dualstack-epc: {error}") from None
 
@@ -113,18 +133,12 @@ def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:
     stream.flush()
 
 
-def _server(
-    options: argparse.Namespace, listener: Listener, token: str | None, modules: list[ModuleType]
-) -> DualStackEPCServer:
+def _server(listener: Listener, token: str | None, modules: list[ModuleType]) -> CoreServer:
     """Return the server at LISTENER with the functions of MODULES."""
-    import logging  # noqa: PLC0415
-
-    from dualstack_epc.modules import method_names, public_functions  # noqa: PLC0415
+    from dualstack_epc.core import CoreServer  # noqa: PLC0415
     from dualstack_epc.peer import CloseAfter  # noqa: PLC0415
-    from dualstack_epc.server import DualStackEPCServer  # noqa: PLC0415
 
-    _log_to_stderr(options.log_level)
-    server = DualStackEPCServer(listener=listener, token=token)
+    server = CoreServer(listener, token)
 
     def hello() -> str:
         """Return "hello"."""
@@ -134,33 +148,25 @@ def _server(
         """Close this connection after the reply, t."""
         return CloseAfter(True)
 
-    for function in [hello, stop, *(f for module in modules for f in public_functions(module))]:
-        for name in method_names(function):
+    server.register_function(hello, "hello")
+    server.register_function(stop, "stop")
+    if modules:
+        from dualstack_epc.modules import methods  # noqa: PLC0415
+
+        for name, function in methods(modules):
             server.register_function(function, name)
-    note = f"serving at {listener.describe()}"
-    for family in listener.missing:
-        note += f"; this machine has no {family} loopback"
-    logging.getLogger("dualstack_epc").info(note)
     return server
 
 
-def _log_to_stderr(level: str) -> None:
-    """Send the logs to standard error, from LEVEL on, once each."""
-    import logging  # noqa: PLC0415
-
-    epc_logger = logging.getLogger("epc")
-    for handler in list(epc_logger.handlers):
-        epc_logger.removeHandler(handler)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if epc_logger.getEffectiveLevel() < logging.INFO:
-        epc_logger.setLevel(logging.INFO)  # Its debugging output holds every payload.
+def _describe(listener: Listener) -> str:
+    """Return a line about where LISTENER listens."""
+    note = f"dualstack-epc: serving at {listener.describe()}"
+    for family in listener.missing:
+        note += f"; this machine has no {family} loopback"
+    return note + "\n"
 
 
-def _serve(server: DualStackEPCServer) -> None:
+def _serve(server: CoreServer) -> None:
     """Serve until SystemExit, which signals raise, and close in order."""
     try:
         server.serve_forever()
@@ -168,7 +174,7 @@ def _serve(server: DualStackEPCServer) -> None:
         server.server_close()
 
 
-def _exit_on_eof(server: DualStackEPCServer) -> None:
+def _exit_on_eof(server: CoreServer) -> None:
     """End SERVER when standard input does: then this process's parent is gone."""
     try:
         while os.read(0, 4096):

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop of a server: a thread for every client of a `Listener`, and an end in order."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from dualstack_epc.dispatch import WORKERS, WorkerPool
+from dualstack_epc.peer import SEND_TIMEOUT
+
+if TYPE_CHECKING:
+    import socket
+    from typing import TextIO
+
+    from dualstack_epc.handler import ClientHandler
+    from dualstack_epc.listener import Listener
+
+CLOSE_TIMEOUT = 5.0  # seconds that `server_close` waits for connections to end
+
+
+class Acceptor:
+    """What serves each client in a thread of its own.  The methods are called as `socketserver`'s.
+
+    A subclass says in `serve_client` what that is.
+    """
+
+    def __init__(
+        self,
+        listener: Listener | None,
+        token: str | None = None,
+        max_workers: int = WORKERS,
+        send_timeout: float = SEND_TIMEOUT,
+    ) -> None:
+        """Accept from LISTENER, which may also be set later; `server_close` closes it.
+
+        With TOKEN a client must prove that it knows it.  MAX_WORKERS threads run calls;
+        SEND_TIMEOUT is how many seconds a client may not read.
+        """
+        self.token = token
+        self.send_timeout = send_timeout
+        self.pool = WorkerPool(max_workers)
+        self.clients: list[ClientHandler] = []
+        self._listener = listener
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self._connections: set[threading.Thread] = set()
+
+    @property
+    def listener(self) -> Listener:
+        """The two sockets."""
+        if self._listener is None:
+            raise RuntimeError("the server is not bound")
+        return self._listener
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The pairs of host and port that the server listens at, IPv4 first."""
+        return self.listener.addresses
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of address families that were asked for and that this machine lacks."""
+        return self.listener.missing
+
+    def print_port(self, stream: TextIO | None = None) -> None:
+        """Write the port, as a line, to STREAM, by default standard output."""
+        print(self.listener.port, file=stream or sys.stdout, flush=True)
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002, socketserver's signature
+        """Serve clients until `shutdown` is called from another thread."""
+        self._stopped.clear()
+        try:
+            while not self._stopping.is_set():
+                self.serve_next(None)
+                self.service_actions()
+        finally:
+            self._stopping.clear()
+            self._stopped.set()
+
+    def service_actions(self) -> None:
+        """Do what a subclass wants done after each client that was accepted."""
+
+    def serve_next(self, timeout: float | None) -> bool:
+        """Begin to serve the next client; return False if none came in TIMEOUT seconds."""
+        client = self.listener.accept(timeout)
+        if client is None:
+            return False
+        try:
+            self.admit(*client)
+        except Exception:  # noqa: BLE001, one client must not end the server
+            self.refuse(*client)
+        return True
+
+    def admit(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """Begin to serve the client at the socket REQUEST."""
+        self.process_request(request, client_address)
+
+    def refuse(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # noqa: ARG002, a subclass uses it
+        """Close REQUEST, as serving it has raised an exception."""
+        request.close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve REQUEST, the socket of the client at CLIENT_ADDRESS, in a thread."""
+        thread = threading.Thread(
+            target=self._serve_connection,
+            args=(request, client_address),
+            name="dualstack-epc connection",
+            daemon=True,
+        )
+        self._connections.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._connections.discard(thread)
+            raise
+
+    def _serve_connection(self, request: Any, client_address: Any) -> None:
+        """Serve one client and forget its thread."""
+        try:
+            self.serve_client(request, client_address)
+        finally:
+            self._connections.discard(threading.current_thread())
+
+    def serve_client(self, request: Any, client_address: Any) -> None:
+        """Serve the client at CLIENT_ADDRESS until it is gone, and close the socket REQUEST."""
+        raise NotImplementedError
+
+    def shutdown(self) -> None:
+        """Make `serve_forever` return, and wait until it has."""
+        self._stopping.set()
+        self.listener.wake()
+        self._stopped.wait()
+
+    def server_close(self) -> None:
+        """Stop listening, close every connection and end the threads.
+
+        A method that is running is not waited for longer than 5 s.
+        """
+        if self._listener is not None:
+            self._listener.close()
+        for handler in list(self.clients):
+            handler.close()
+        for thread in list(self._connections):
+            if thread is not threading.current_thread():
+                thread.join(CLOSE_TIMEOUT)
+        self.pool.close()

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server's side of one connection: what its client can call, and calling the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dualstack_epc.auth import ServerAuth
+from dualstack_epc.lisp import Symbol
+from dualstack_epc.log import logger
+from dualstack_epc.peer import Peer, Service, caller
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from logging import Logger
+
+    from dualstack_epc.core import CoreServer
+
+
+class ClientHandler(Service):
+    """A client's connection to `server`, which has those that are open in `clients`.
+
+    Methods of the client are called by `call_sync`, `call_future` or, with callbacks, `call`.
+    """
+
+    def __init__(
+        self, request: socket.socket, client_address: tuple[str, int], server: CoreServer
+    ) -> None:
+        """Serve the client at the socket REQUEST until it is gone, as `socketserver` does."""
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        self.setup()
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    def setup(self) -> None:
+        """Begin to be a client."""
+        server = self.server
+        self.peer = Peer(
+            self.request,
+            self,
+            server.pool,
+            auth=ServerAuth(server.token) if server.token else None,
+            send_timeout=server.send_timeout,
+        )
+        server.add_client(self)
+
+    def handle(self) -> None:
+        """Serve the client until it is gone."""
+        self.peer.run()
+
+    def finish(self) -> None:
+        """Cease to be a client."""
+        self.server.remove_client(self)
+
+    # What `Peer` asks for.
+
+    def get_method(self, name: str) -> Callable[..., Any]:
+        """Return the server's method called NAME; raise AttributeError."""
+        method: Callable[..., Any] = self.server.get_method(name)
+        return method
+
+    def describe_methods(self) -> list[Any]:
+        """Return the server's methods as lists of name, argument list and documentation."""
+        import inspect  # noqa: PLC0415, no start waits for it
+
+        return [
+            [Symbol(name), argument_list(method), inspect.getdoc(method) or ""]
+            for name, method in list(self.server.funcs.items())
+        ]
+
+    def on_error(self, error: BaseException) -> None:
+        """Log ERROR.  The caller gets its reply in any case."""
+        try:
+            text = repr(error)
+        except BaseException:  # noqa: BLE001, what a method raises can be anything
+            text = type(error).__name__
+        self.logger.error(text)
+
+    @property
+    def logger(self) -> Logger:
+        """Where errors are logged."""
+        return logger()
+
+    # What python-epc's handlers offer.
+
+    def call(
+        self,
+        name: str,
+        args: list[Any] = [],  # noqa: B006, python-epc's signature
+        callback: Callable[[Any], object] | None = None,
+        errback: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Call the client's method NAME with ARGS; CALLBACK or ERRBACK gets what comes of it."""
+        self._deliver(self.peer.call(name, args), callback, errback)
+
+    def methods(
+        self,
+        callback: Callable[[Any], object] | None = None,
+        errback: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Ask for the client's methods; CALLBACK or ERRBACK gets what comes of it."""
+        self._deliver(self.peer.methods(), callback, errback)
+
+    def call_future(self, name: str, args: list[Any]) -> Future[Any]:
+        """Call the client's method NAME with ARGS; return the future of its value.
+
+        Its exception is `ReturnError`, `EPCError` or `ConnectionClosedError`.
+        """
+        return self.peer.call(name, args)
+
+    def call_sync(self, name: str, args: list[Any], timeout: float | None = None) -> Any:
+        """Call the client's method NAME with ARGS and return its value.
+
+        Raise `CallTimeoutError` after TIMEOUT seconds, or what `call_future` says.
+        """
+        return self.peer.wait(self.peer.call(name, args), timeout)
+
+    def methods_sync(self, timeout: float | None = None) -> Any:
+        """Return the client's methods; raise as `call_sync` does."""
+        return self.peer.wait(self.peer.methods(), timeout)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.peer.close()
+
+    def _deliver(
+        self,
+        future: Future[Any],
+        callback: Callable[[Any], object] | None,
+        errback: Callable[[Any], object] | None,
+    ) -> None:
+        """Have CALLBACK or ERRBACK called with what comes of FUTURE.
+
+        A worker calls them, as they may call the client again and wait for that.
+        """
+
+        def deliver() -> None:
+            error = future.exception()
+            try:
+                if error is None:
+                    if callback:
+                        callback(future.result())
+                elif errback:
+                    errback(error)
+                else:
+                    self.on_error(error)
+            except BaseException as problem:  # noqa: BLE001, it is the callback's own
+                self.on_error(problem)
+
+        future.add_done_callback(lambda _: self.server.pool.submit(deliver))
+
+
+def current_client() -> ClientHandler:
+    """Return the client that has called the method that runs; raise LookupError outside of one."""
+    client = caller.get()
+    if isinstance(client, ClientHandler):
+        return client
+    raise LookupError("the caller is no client of a server")
+
+
+def argument_list(function: Callable[..., Any]) -> list[Symbol]:
+    """Return the argument list of FUNCTION as Lisp writes it, empty if it is not known."""
+    import inspect  # noqa: PLC0415, no start waits for it
+
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+    names: list[Symbol] = []
+    optional = False
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [Symbol("&rest"), Symbol(parameter.name)]
+        elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            if parameter.default is not parameter.empty and not optional:
+                optional = True
+                names.append(Symbol("&optional"))
+            names.append(Symbol(parameter.name))
+    return names

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The package's log.  The module `logging` is loaded for the first line: no start waits for it."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from logging import Logger
+
+
+class _Choice:
+    """What `send_to_stderr` was told and nothing was logged by yet."""
+
+    level: str | None = None
+
+
+def logger() -> Logger:
+    """Return the logger ``dualstack_epc``."""
+    import logging  # noqa: PLC0415, see above
+
+    level, _Choice.level = _Choice.level, None
+    if level:
+        _configure(level)
+    return logging.getLogger("dualstack_epc")
+
+
+def send_to_stderr(level: str) -> None:
+    """Send the logs to standard error, from LEVEL on, once the first line is logged."""
+    _Choice.level = level
+
+
+def _configure(level: str) -> None:
+    """Send the logs, python-epc's too, to standard error, from LEVEL on, once each."""
+    import logging  # noqa: PLC0415, see above
+
+    epc_logger = logging.getLogger("epc")
+    for handler in list(epc_logger.handlers):
+        epc_logger.removeHandler(handler)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if epc_logger.getEffectiveLevel() < logging.INFO:
+        epc_logger.setLevel(logging.INFO)  # Its debugging output holds every payload.
