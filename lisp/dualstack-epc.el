@@ -440,17 +440,23 @@ If VALUE cannot be sent, that is the reply."
 (defvar dualstack-epc--jobs nil
   "What is to run from the timer: lists of a function and its arguments.")
 
+(defvar dualstack-epc--later-jobs nil
+  "What is to run after `dualstack-epc--jobs', in reverse.")
+
 (defun dualstack-epc-later (function &rest args)
   "Call FUNCTION with ARGS from a timer, as soon as Emacs waits.
 It runs in the order of such calls.  One that waits keeps nobody waiting."
-  (setq dualstack-epc--jobs (nconc dualstack-epc--jobs (list (cons function args))))
-  (unless (cdr dualstack-epc--jobs)
-    (run-at-time 0 nil #'dualstack-epc--run-jobs)))
+  (unless (or dualstack-epc--jobs dualstack-epc--later-jobs)
+    (run-at-time 0 nil #'dualstack-epc--run-jobs))
+  (push (cons function args) dualstack-epc--later-jobs))
 
 (defun dualstack-epc--run-jobs ()
   "Run the next job; have a timer ready for the others before."
+  (unless dualstack-epc--jobs
+    (setq dualstack-epc--jobs (nreverse dualstack-epc--later-jobs)
+          dualstack-epc--later-jobs nil))
   (let ((job (pop dualstack-epc--jobs)))
-    (when dualstack-epc--jobs
+    (when (or dualstack-epc--jobs dualstack-epc--later-jobs)
       (run-at-time 0 nil #'dualstack-epc--run-jobs))
     (condition-case nil
         (condition-case-unless-debug err

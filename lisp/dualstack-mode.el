@@ -131,10 +131,10 @@ It runs code of the user, see `dualstack-mode-exclude'."
          (process (condition-case err
                       (apply #'dualstack-make-network-process args)
                     (file-error
-                     (dualstack-mode-record args dualstack--last-attempts
+                     (dualstack-mode-record args dualstack-last-attempt-records
                                             (- (float-time) start) nil err)
                      (signal (car err) (cdr err))))))
-    (dualstack-mode-record args dualstack--last-attempts (- (float-time) start)
+    (dualstack-mode-record args dualstack-last-attempt-records (- (float-time) start)
                            (dualstack-mode--process-family process) nil)
     process))
 

@@ -26,7 +26,7 @@
 ;;; Code:
 
 (require 'subr-x)
-(require 'dualstack-sidecar)
+(require 'dualstack-sidecar-python)
 
 (defconst dualstack-sidecar-install--oldest '(3 10)
   "The oldest Python that will do, as major and minor version.")
@@ -53,12 +53,12 @@
            (string-trim (buffer-string))))))
 
 ;;;###autoload
-(defun dualstack-sidecar-install (&optional then)
+(defun dualstack-sidecar-install (&optional then else)
   "Set up Python for sidecars in `dualstack-sidecar-directory'.
 The package dualstack-epc is installed there, or brought to the version of
 this package.  That is done in the background: by uv where it is on the
 path, or else by Python's venv and pip.  Its progress is in the buffer
-*dualstack-install*.  THEN is called when it is done."
+*dualstack-install*.  THEN is called when it is done, ELSE if it fails."
   (interactive)
   (unless dualstack-sidecar-install-source
     (user-error "The Python source is not beside dualstack's Lisp: %s"
@@ -73,7 +73,23 @@ path, or else by Python's venv and pip.  Its progress is in the buffer
         (special-mode))
       (unless noninteractive
         (display-buffer buffer))
-      (dualstack-sidecar-install--run steps buffer then))))
+      (dualstack-sidecar-install--run steps buffer then else))))
+
+;;;###autoload
+(defun dualstack-sidecar-upgrade (then)
+  "Call THEN, after bringing Python to the version of this package.
+That is done if `dualstack-sidecar-install' has put an older one there.  If
+it fails, the older one has to do."
+  (let ((installed (dualstack-sidecar-installed-version)))
+    (if (not (and installed (version< installed dualstack-version)))
+        (funcall then)
+      (message "dualstack: Python has version %s, %s is installed first..."
+               installed dualstack-version)
+      (condition-case err
+          (dualstack-sidecar-install then then)
+        (user-error
+         (message "dualstack: Python stays at version %s: %s" installed (cadr err))
+         (funcall then))))))
 
 (defun dualstack-sidecar-install--steps ()
   "Return the command lines that install, in order."
@@ -121,8 +137,8 @@ Signal `user-error' if there is none, with what to type."
                                       "import sys; print('%d.%d' % sys.version_info[:2])")))
                 (ignore-errors (version-to-list (string-trim (buffer-string)))))))))
 
-(defun dualstack-sidecar-install--run (commands buffer then)
-  "Run COMMANDS, lists of words, log to BUFFER, and then call THEN."
+(defun dualstack-sidecar-install--run (commands buffer then else)
+  "Run COMMANDS, lists of words, log to BUFFER, and then call THEN, or ELSE."
   (dualstack-sidecar-install--say buffer "$ %s\n" (mapconcat #'identity (car commands) " "))
   (make-process
    :name "dualstack-install" :buffer buffer :command (car commands) :noquery t
@@ -135,9 +151,11 @@ Signal `user-error' if there is none, with what to type."
        (cond ((not (eq 0 (process-exit-status process)))
               (dualstack-sidecar-install--say
                buffer "\nThis failed, with status %d.\n" (process-exit-status process))
-              (message "dualstack: the installation failed, see *dualstack-install*"))
+              (message "dualstack: the installation failed, see *dualstack-install*")
+              (when else
+                (funcall else)))
              ((cdr commands)
-              (dualstack-sidecar-install--run (cdr commands) buffer then))
+              (dualstack-sidecar-install--run (cdr commands) buffer then else))
              (t
               (write-region dualstack-version nil (dualstack-sidecar-install--stamp)
                             nil 'silent)

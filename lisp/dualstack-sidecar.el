@@ -37,23 +37,8 @@
 (require 'subr-x)
 (require 'dualstack-epc)
 (require 'dualstack-epc-connect)
-
-(define-error 'dualstack-sidecar-error "Sidecar")
-
-(defcustom dualstack-python nil
-  "The Python interpreter that runs sidecars, or nil.
-Nil means the one that `dualstack-sidecar-install' has set up, or else the
-first python3 or python on the path."
-  :type '(choice (const :tag "Choose" nil) file)
-  :group 'dualstack
-  :package-version '(dualstack . "0.1.0"))
-
-(defcustom dualstack-sidecar-directory
-  (locate-user-emacs-file "dualstack-venv")
-  "Where `dualstack-sidecar-install' puts the Python environment."
-  :type 'directory
-  :group 'dualstack
-  :package-version '(dualstack . "0.1.0"))
+(require 'dualstack-sidecar-log)
+(require 'dualstack-sidecar-python)
 
 (defcustom dualstack-sidecar-timeout 20
   "Seconds within which a sidecar must have started."
@@ -86,30 +71,6 @@ row.  FAILURE is the last error."
   (cl-find (or name "dualstack") dualstack-sidecars
            :key #'dualstack-sidecar-name :test #'equal))
 
-(defun dualstack-sidecar-python ()
-  "Return the Python interpreter for sidecars; signal `dualstack-sidecar-error'."
-  (let ((own (dualstack-sidecar-venv-python)))
-    (cond (dualstack-python
-           (or (executable-find dualstack-python)
-               (signal 'dualstack-sidecar-error
-                       (list (format "There is no program %s: set `dualstack-python'"
-                                     dualstack-python)))))
-          ((file-executable-p own) own)
-          ((executable-find "python3"))
-          ((executable-find "python"))
-          (t (signal 'dualstack-sidecar-error
-                     '("There is no Python on the path: install Python 3.10 or \
-later, or set `dualstack-python'"))))))
-
-(defun dualstack-sidecar-venv-python ()
-  "Return where the interpreter of `dualstack-sidecar-directory' is, or would be."
-  (expand-file-name (if (eq system-type 'windows-nt) "Scripts/python.exe" "bin/python")
-                    dualstack-sidecar-directory))
-
-(defun dualstack-sidecar-default-command (&rest modules)
-  "Return the command line that serves MODULES, names or files, with proof."
-  (append (list (dualstack-sidecar-python) "-m" "dualstack_epc.sidecar") modules))
-
 ;;;; Starting
 
 ;;;###autoload
@@ -138,12 +99,13 @@ runs, or signal that error."
       (when sidecar
         (dualstack-sidecar--release sidecar)
         (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
-      (setq sidecar (dualstack-sidecar--make
-                     :name name :auth auth :methods methods :auto-restart restart
-                     :command (or command
-                                  (apply #'dualstack-sidecar-default-command modules))))
+      (setq command (or command (apply #'dualstack-sidecar-default-command modules))
+            sidecar (dualstack-sidecar--make
+                     :name name :command command :auth auth :methods methods
+                     :auto-restart restart :state 'starting
+                     :log (dualstack-sidecar-log-buffer name)))
       (push sidecar dualstack-sidecars)
-      (dualstack-sidecar--launch sidecar))
+      (dualstack-sidecar--upgrade-and-launch sidecar))
     (dualstack-sidecar--notify sidecar then else)
     (when wait
       (dualstack-sidecar--await sidecar))
@@ -191,9 +153,20 @@ runs, or signal that error."
   "Return the name of the process that connects to SIDECAR."
   (concat (dualstack-sidecar-name sidecar) " connection"))
 
+(defun dualstack-sidecar--upgrade-and-launch (sidecar)
+  "Start the process of SIDECAR, with a Python package of this version.
+Only an environment of `dualstack-sidecar-install' is brought to it."
+  (let ((launch (lambda ()
+                  (when (eq (dualstack-sidecar-state sidecar) 'starting)
+                    (dualstack-sidecar--launch sidecar)))))
+    (cond ((equal (car (dualstack-sidecar-command sidecar)) (dualstack-sidecar-venv-python))
+           (dualstack-sidecar--show-in-mode-line)
+           (dualstack-sidecar-upgrade launch))
+          (t (funcall launch)))))
+
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
-  (let ((log (dualstack-sidecar--log-buffer sidecar))
+  (let ((log (dualstack-sidecar-log-buffer (dualstack-sidecar-name sidecar)))
         (process-adaptive-read-buffering nil)
         (name (dualstack-sidecar-name sidecar)))
     (setf (dualstack-sidecar-state sidecar) 'starting
@@ -205,13 +178,11 @@ runs, or signal that error."
           (make-pipe-process :name (concat name " stderr") :noquery t :buffer log
                              :coding 'utf-8 :sentinel #'ignore
                              :filter (lambda (_process text)
-                                       (dualstack-sidecar--log-text log text)))
+                                       (dualstack-sidecar-log-append log text)))
           (dualstack-sidecar--timer sidecar)
           (run-at-time dualstack-sidecar-timeout nil
                        #'dualstack-sidecar--late sidecar))
-    (dualstack-sidecar--log-text
-     log (format "--- %s %s\n" (format-time-string "%F %T")
-                 (mapconcat #'identity (dualstack-sidecar-command sidecar) " ")))
+    (dualstack-sidecar-log-begin log (dualstack-sidecar-command sidecar))
     (dualstack-sidecar--show-in-mode-line)
     (condition-case err
         (setf (dualstack-sidecar-process sidecar)
@@ -237,7 +208,7 @@ runs, or signal that error."
        (format "no answer at port %d within %s s" (dualstack-sidecar-port sidecar)
                dualstack-sidecar-timeout)
      (format "no port line within %s s%s" dualstack-sidecar-timeout
-             (dualstack-sidecar--last-lines sidecar)))))
+             (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar))))))
 
 ;;;; The announcement
 
@@ -246,7 +217,7 @@ runs, or signal that error."
   (pcase (dualstack-sidecar-state sidecar)
     ((guard (or (dualstack-sidecar-connection sidecar)
                 (dualstack-sidecar--cancel sidecar)))
-     (dualstack-sidecar--log-text (dualstack-sidecar-log sidecar) text))
+     (dualstack-sidecar-log-append (dualstack-sidecar-log sidecar) text))
     ('starting (dualstack-sidecar--read-announcement sidecar text))))
 
 (defun dualstack-sidecar--read-announcement (sidecar text)
@@ -418,11 +389,11 @@ Start it again if that is wanted."
          (dualstack-sidecar--fail
           sidecar (concat (format "it ended before it ran, with status %s" status)
                           (dualstack-sidecar--advice sidecar)
-                          (dualstack-sidecar--last-lines sidecar))))
+                          (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar)))))
         ('running
          (dualstack-sidecar--crash
           sidecar (concat (format "it crashed, with status %s" status)
-                          (dualstack-sidecar--last-lines sidecar))))
+                          (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar)))))
         ;; It was asked to end as it had failed before.
         ('failed
          (when (dualstack-sidecar--again sidecar)
@@ -432,7 +403,7 @@ Start it again if that is wanted."
 (defun dualstack-sidecar--advice (sidecar)
   "Return what the user of SIDECAR, which has ended, can do about it."
   (if (string-match-p "No module named '?\\(?:dualstack_epc\\|epc\\|sexpdata\\)\\>"
-                      (dualstack-sidecar--current-log sidecar))
+                      (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar)))
       (format "; %s has no dualstack_epc: type M-x dualstack-sidecar-install"
               (car (dualstack-sidecar-command sidecar)))
     ""))
@@ -474,42 +445,7 @@ Start it again if that is wanted."
                              :methods (dualstack-sidecar-methods old)
                              :restart (dualstack-sidecar-auto-restart old))))
 
-;;;; Log and mode line
-
-(defun dualstack-sidecar--log-buffer (sidecar)
-  "Return the buffer for SIDECAR's standard error."
-  (with-current-buffer (get-buffer-create
-                        (format "*dualstack-sidecar %s*" (dualstack-sidecar-name sidecar)))
-    (unless (derived-mode-p 'special-mode)
-      (special-mode))
-    (current-buffer)))
-
-(defun dualstack-sidecar--log-text (log text)
-  "Append TEXT to the buffer LOG, and cut that at its beginning."
-  (when (buffer-live-p log)
-    (with-current-buffer log
-      (let ((inhibit-read-only t))
-        (save-excursion
-          (goto-char (point-max))
-          (insert text)
-          (when (> (buffer-size) dualstack-log-size)
-            (delete-region (point-min) (- (point-max) dualstack-log-size))))))))
-
-(defun dualstack-sidecar--current-log (sidecar)
-  "Return what SIDECAR has logged since it was started the last time."
-  (with-current-buffer (dualstack-sidecar-log sidecar)
-    (save-excursion
-      (goto-char (point-max))
-      (if (re-search-backward "^--- .*\n" nil t)
-          (buffer-substring-no-properties (match-end 0) (point-max))
-        (buffer-string)))))
-
-(defun dualstack-sidecar--last-lines (sidecar)
-  "Return the last lines of SIDECAR's log, after a newline, or nothing."
-  (let ((lines (last (split-string (dualstack-sidecar--current-log sidecar) "\n" t) 5)))
-    (if lines
-        (concat "\n" (mapconcat #'identity lines "\n"))
-      "")))
+;;;; Mode line
 
 (defvar dualstack-sidecar--mode-line nil
   "What the mode line says of sidecars that start.")
@@ -529,6 +465,7 @@ Start it again if that is wanted."
     (force-mode-line-update t)))
 
 (autoload 'dualstack-sidecar-install "dualstack-sidecar-install" nil t)
+(autoload 'dualstack-sidecar-upgrade "dualstack-sidecar-install")
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-hello "dualstack-sidecar-status" nil t)
 

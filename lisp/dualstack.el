@@ -101,7 +101,7 @@ The oldest lines make room when `dualstack-log-size' is reached."
           (forward-line)
           (delete-region (point-min) (point)))))))
 
-(defvar dualstack--last-attempts nil
+(defvar dualstack-last-attempt-records nil
   "The `dualstack-race-attempt' records of the last connection, in order.")
 
 (defun dualstack-last-attempts ()
@@ -117,7 +117,7 @@ says why the address failed."
                     :start (dualstack-race-attempt-start attempt)
                     :end (dualstack-race-attempt-end attempt)
                     :outcome (dualstack-race-attempt-outcome attempt))))
-          dualstack--last-attempts))
+          dualstack-last-attempt-records))
 
 (defun dualstack--describe-attempts (attempts)
   "Return a line with each of ATTEMPTS and its outcome."
@@ -137,7 +137,7 @@ The winner's family is remembered; what went wrong is logged."
          (winner (dualstack-race-winner race)))
     (when earlier
       (push earlier attempts))
-    (setq dualstack--last-attempts attempts)
+    (setq dualstack-last-attempt-records attempts)
     (when winner
       (dualstack-remember (dualstack-peer host (dualstack-port service))
                           (dualstack-family
@@ -249,7 +249,7 @@ A remembered family is dialled alone, and forgotten when it fails."
     (cond ((null dialled)
            (dualstack--race args (dualstack-addresses "localhost" port)))
           ((eq (dualstack-race-attempt-outcome dialled) 'won)
-           (setq dualstack--last-attempts (list dialled))
+           (setq dualstack-last-attempt-records (list dialled))
            (dualstack-race-attempt-process dialled))
           (t
            (dualstack-forget "localhost" port)
@@ -295,7 +295,7 @@ EARLIER is the record of an attempt that failed before.  Signal
 DATA is as `make-network-process' gives it, and what was tried at its end.
 One refusal is the reason before any other: a family that the host does not
 have says less."
-  (let* ((attempts dualstack--last-attempts)
+  (let* ((attempts dualstack-last-attempt-records)
          (outcomes (mapcar #'dualstack-race-attempt-outcome attempts))
          (reason (pcase (dualstack-race-state race)
                    ('timeout "Connection timed out")

@@ -50,7 +50,8 @@
     (dualstack-test-wait (lambda ()
                            (not (process-live-p (dualstack-sidecar-process sidecar)))))
     (dualstack-sidecar--disarm sidecar)
-    (kill-buffer (dualstack-sidecar-log sidecar))))
+    (when (buffer-live-p (dualstack-sidecar-log sidecar))
+      (kill-buffer (dualstack-sidecar-log sidecar)))))
 
 (defun dualstack-sidecar-test-call (sidecar method &rest args)
   "Call METHOD of SIDECAR with ARGS."
@@ -139,6 +140,16 @@ def die():
             (should (string-match-p "crashed, with status 9" text))
             (should (string-match-p "last words" text))))
       (delete-file file))))
+
+(dualstack-sidecar-test dualstack-sidecar-crash-without-log
+  "A crash is reported also where the user has killed the buffer with the log."
+  (let ((sidecar (dualstack-sidecar-start :wait t)))
+    (kill-buffer (dualstack-sidecar-log sidecar))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
+    (signal-process (process-id (dualstack-sidecar-process sidecar)) 'SIGKILL)
+    (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
+    (should (string-match-p "crashed, with status 9\\'"
+                            (cadr (dualstack-sidecar-failure sidecar))))))
 
 (dualstack-sidecar-test dualstack-sidecar-restarts-by-itself
   "A sidecar that is to be restarted runs again after a crash."
@@ -248,7 +259,7 @@ def die():
                   :command (list "sh" "-c" (format "echo 99 warning >&2; exec '%s' -m dualstack_epc serve --auth --exit-on-eof"
                                                    dualstack-test-python)))))
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
-    (should (string-match-p "99 warning" (dualstack-sidecar--current-log sidecar)))))
+    (should (string-match-p "99 warning" (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar))))))
 
 (dualstack-sidecar-test dualstack-sidecar-missing-module
   "A Python without the package is told how to get it."
@@ -377,8 +388,19 @@ for f in ('environ', 'fd/1', 'mem'):
            120)
           (should (equal (dualstack-sidecar-installed-version) dualstack-version))
           (should (equal (dualstack-sidecar-python) (dualstack-sidecar-venv-python)))
+          ;; An older one is brought to this version at the next start.
+          (write-region "0.0.1" nil (dualstack-sidecar-install--stamp) nil 'silent)
           (should (equal (dualstack-sidecar-test-call (dualstack-sidecar-start :wait t) 'hello)
-                         "hello")))
+                         "hello"))
+          (should (equal (dualstack-sidecar-installed-version) dualstack-version))
+          ;; Where that cannot be done, the older one has to do.
+          (dualstack-sidecar-stop)
+          (write-region "0.0.1" nil (dualstack-sidecar-install--stamp) nil 'silent)
+          (let ((dualstack-sidecar-install-source nil))
+            (should (equal (dualstack-sidecar-test-call (dualstack-sidecar-start :name "old" :wait t)
+                                                        'hello)
+                           "hello")))
+          (should (equal (dualstack-sidecar-installed-version) "0.0.1")))
       (ignore-errors (kill-buffer "*dualstack-install*"))
       (dualstack-sidecar-test-end)
       (setq dualstack-sidecars nil)

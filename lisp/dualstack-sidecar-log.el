@@ -1,0 +1,74 @@
+;;; dualstack-sidecar-log.el --- What sidecars have written  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A sidecar's standard error goes to a buffer.  Each start begins there with
+;; a line of its own; old text is cut off at the beginning.
+
+;;; Code:
+
+(require 'dualstack)
+
+(defun dualstack-sidecar-log-buffer (name)
+  "Return the buffer for what the sidecar called NAME writes; make it if need be."
+  (with-current-buffer (get-buffer-create (format "*dualstack-sidecar %s*" name))
+    (unless (derived-mode-p 'special-mode)
+      (special-mode))
+    (current-buffer)))
+
+(defun dualstack-sidecar-log-append (log text)
+  "Append TEXT to the buffer LOG if it lives, and cut that to `dualstack-log-size'."
+  (when (buffer-live-p log)
+    (with-current-buffer log
+      (let ((inhibit-read-only t))
+        (save-excursion
+          (goto-char (point-max))
+          (insert text)
+          (when (> (buffer-size) dualstack-log-size)
+            (delete-region (point-min) (- (point-max) dualstack-log-size))))))))
+
+(defun dualstack-sidecar-log-begin (log command)
+  "Note in the buffer LOG that COMMAND, a list of words, is started."
+  (dualstack-sidecar-log-append
+   log (format "--- %s %s\n" (format-time-string "%F %T")
+               (mapconcat #'identity command " "))))
+
+(defun dualstack-sidecar-log-current (log)
+  "Return what is in the buffer LOG since the last start, or nothing if it is dead."
+  (if (not (buffer-live-p log))
+      ""
+    (with-current-buffer log
+      (save-excursion
+        (goto-char (point-max))
+        (if (re-search-backward "^--- .*\n" nil t)
+            (buffer-substring-no-properties (match-end 0) (point-max))
+          (buffer-substring-no-properties (point-min) (point-max)))))))
+
+(defun dualstack-sidecar-log-tail (log)
+  "Return the last five lines of LOG since the last start, or nothing.
+A newline is before them."
+  (let ((lines (last (split-string (dualstack-sidecar-log-current log) "\n" t) 5)))
+    (if lines
+        (concat "\n" (mapconcat #'identity lines "\n"))
+      "")))
+
+(provide 'dualstack-sidecar-log)
+
+;;; dualstack-sidecar-log.el ends here
