@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.auth import authenticate
+from dualstack_epc.dial import dial
 from dualstack_epc.dispatch import WorkerPool
 from dualstack_epc.peer import Peer, Service
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
     from types import TracebackType
-
-LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Client(Service):
@@ -92,10 +91,16 @@ def connect(
 ) -> Client:
     """Return a `Client` of the server at HOST and PORT, and with TOKEN prove to know it.
 
-    For localhost the loopback addresses are tried in turn, 127.0.0.1 first.  TIMEOUT, in seconds,
-    is for each step.  Raise OSError if nobody answers, `AuthenticationError`, `CallTimeoutError`.
+    For localhost both loopback addresses are tried, 127.0.0.1 first.  TIMEOUT, in seconds, is for
+    each step.  Raise OSError if nobody answers, `AuthenticationError`, `CallTimeoutError`.
     """
-    client = Client(_dial(LOOPBACK if host == "localhost" else (host,), port, timeout))
+    if host == "localhost":
+        sock = dial(port, timeout)
+    else:
+        sock = socket.create_connection((host, port), timeout)
+        sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client = Client(sock)
     if token:
         try:
             authenticate(token, lambda name, args: client.call_sync(name, args, timeout))
@@ -103,18 +108,3 @@ def connect(
             client.close()
             raise
     return client
-
-
-def _dial(hosts: tuple[str, ...], port: int, timeout: float) -> socket.socket:
-    """Return a socket connected to PORT of the first of HOSTS that answers."""
-    for number, host in enumerate(hosts, 1):
-        try:
-            sock = socket.create_connection((host, port), timeout)
-        except OSError:
-            if number == len(hosts):
-                raise
-        else:
-            sock.settimeout(None)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-    raise ValueError("no host to connect to")
