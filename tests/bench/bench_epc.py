@@ -37,7 +37,7 @@ soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 {imports}
 server = Server(("localhost", 0))
-rows = [[i, "row %d" % i, ["ok", "c%d" % i], i * 1.5] for i in range(24000)]
+rows = [[i, "row %d" % i, ["ok", "c%d" % i], i * 1.5] for i in range({rows})]
 server.register_function(lambda *args: args, "echo")
 server.register_function(lambda: rows, "rows")
 server.print_port()
@@ -58,7 +58,14 @@ class Client:
 
     def call(self, payload: bytes) -> bytes:
         """Return the payload of the reply to PAYLOAD."""
-        self.sock.sendall(encode_frame(payload))
+        return self.call_all([payload])[0]
+
+    def call_all(self, payloads: list[bytes]) -> list[bytes]:
+        """Send PAYLOADS at once; return as many replies, in the order in which they come."""
+        self.sock.sendall(b"".join(map(encode_frame, payloads)))
+        return [self._reply() for _ in payloads]
+
+    def _reply(self) -> bytes:
         reply = self._decoder.next()
         while reply is None:
             reply = self._decoder.next(self.sock.recv(1 << 20))
@@ -128,57 +135,42 @@ def start_time(*command: str) -> float:
 
 def compare_servers() -> None:
     """Compare round trips, throughput and large replies."""
-    ours_code, theirs_code = (SERVER.format(imports=imports) for imports in (OURS, THEIRS))
+    ours_code, theirs_code = (
+        SERVER.format(imports=imports, rows=24_000) for imports in (OURS, THEIRS)
+    )
     with (
         started(sys.executable, "-c", ours_code) as ours,
         started(sys.executable, "-c", theirs_code) as theirs,
     ):
-        small: dict[str, list[float]] = {"ours": [], "theirs": []}
-        rate: dict[str, list[float]] = {"ours": [], "theirs": []}
-        large: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for _ in range(5):
-            for name, child in [("ours", ours), ("theirs", theirs)]:
-                client = Client(child.port)
-                client.call(b"(call 1 echo (1))")
-                small[name].append(seconds(partial(client.call, b'(call 1 echo ("small" 1))'), 500))
-                large[name].append(seconds(partial(client.call, b"(call 1 rows ())"), 3))
-                size = len(client.call(b"(call 1 rows ())"))
-                client.sock.close()
-                rate[name].append(throughput(child.port))
-        median = {
-            key: {n: statistics.median(v) for n, v in d.items()}
-            for key, d in [("small", small), ("rate", rate), ("large", large)]
-        }
-        print(
-            f"small echo: python-epc {median['small']['theirs'] * 1e6:.0f} us, ours {median['small']['ours'] * 1e6:.0f} us"
+        rounds = [(server_times(ours.port), server_times(theirs.port)) for _ in range(5)]
+        own, other = (
+            {key: statistics.median(each[key] for each in times) for key in times[0]}
+            for times in zip(*rounds, strict=True)
         )
-        print(
-            f"8 clients: python-epc {median['rate']['theirs']:.0f} calls/s, ours {median['rate']['ours']:.0f} calls/s"
-        )
-        print(
-            f"reply of {size / 1e6:.1f} MB: python-epc {median['large']['theirs'] * 1e3:.0f} ms, ours {median['large']['ours'] * 1e3:.0f} ms"
-        )
-        judge(
-            "small echo round trip, python-epc / ours",
-            median["small"]["theirs"] / median["small"]["ours"],
-            ">= 1.5",
-        )
-        judge(
-            "throughput of 8 clients, ours / python-epc",
-            median["rate"]["ours"] / median["rate"]["theirs"],
-            ">= 1.5",
-        )
-        judge(
-            "1 MB structured reply, python-epc / ours",
-            median["large"]["theirs"] / median["large"]["ours"],
-            ">= 3",
-        )
+        for key in own:
+            print(f"{key}: python-epc {other[key] * 1e3:.3f} ms, ours {own[key] * 1e3:.3f} ms")
+        bounds = {"small call": 1.5, "call of 8 clients": 1.5, "1 MB structured reply": 3}
+        for key, bound in bounds.items():
+            judge(f"{key}, python-epc / ours", other[key] / own[key], f">= {bound}")
         judge(
             "connections open at once on each family",
             many_connections(ours.port, 1000),
             ">= 1000",
             "",
         )
+
+
+def server_times(port: int) -> dict[str, float]:
+    """Return the seconds of calls of the server at PORT."""
+    client = Client(port)
+    client.call(b"(call 1 echo (1))")
+    times = {
+        "small call": seconds(partial(client.call, b'(call 1 echo ("small" 1))'), 500),
+        "1 MB structured reply": seconds(partial(client.call, b"(call 1 rows ())"), 3),
+        "call of 8 clients": 1 / throughput(port),
+    }
+    client.sock.close()
+    return times
 
 
 def compare_codecs() -> None:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A table of times as a chart, in SVG, on a logarithmic scale."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from samples import rows, show
+
+if TYPE_CHECKING:
+    from samples import Spread, Table
+
+SHORTEST, DECADES = 1e-5, 6  # seconds at the left, and powers of ten from there to the right
+LEFT, WIDTH, LINE = 210, 400, 18  # pixels
+
+
+def chart(title: str, table: Table, only: list[str] | None = None) -> str:
+    """Return the chart of TABLE, or of ONLY those rows: a bar to each median, a line for quartiles."""
+    parts = [_text(5, 20, title, size=15)]
+    y = 34
+    for row in only or rows(table):
+        parts.append(_text(5, y + 13, row, weight="bold"))
+        y += LINE
+        for peer, cells in table.items():
+            if row in cells:
+                parts += _bar(y, peer, cells[row])
+                y += LINE
+        y += 6
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{y + 6}"'
+        ' font-family="sans-serif" font-size="12">'
+        f'<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
+    )
+
+
+def _bar(y: int, peer: str, cell: Spread | None) -> list[str]:
+    """Return the line for PEER's CELL at the height Y."""
+    name = _text(20, y + 13, peer)
+    if cell is None:
+        return [name, _text(LEFT + 5, y + 13, "fails")]
+    low, median, high = (_x(cell[key]) for key in ("low", "median", "high"))
+    color = "#2a7" if peer.startswith("dualstack") else "#999"
+    return [
+        name,
+        f'<rect x="{LEFT}" y="{y + 2}" width="{median - LEFT:.0f}" height="13" fill="{color}"/>',
+        f'<path d="M{low:.0f} {y + 8}H{high:.0f}" stroke="black"/>',
+        _text(max(median, high) + 5, y + 13, show(cell["median"])),
+    ]
+
+
+def _x(seconds: float) -> float:
+    """Return where SECONDS are on the scale."""
+    return LEFT + max(2, WIDTH * math.log10(seconds / SHORTEST) / DECADES)
+
+
+def _text(x: float, y: int, text: str, size: int = 12, weight: str = "normal") -> str:
+    """Return TEXT at X and Y."""
+    return f'<text x="{x:.0f}" y="{y}" font-size="{size}" font-weight="{weight}">{text}</text>'

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long calls take: by each client and server together, and by the servers alone.
+
+A server alone is called by a client that does nothing but frame: what is left is the server's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bench_epc
+from samples import sample, spread
+
+from conftest import ROOT, command_line, started
+
+if TYPE_CHECKING:
+    from samples import Spread, Table
+
+OURS = bench_epc.SERVER.format(imports=bench_epc.OURS, rows=20_000)
+THEIRS = bench_epc.SERVER.format(imports=bench_epc.THEIRS, rows=20_000)
+JSONRPC = str(Path(__file__).with_name("jsonrpc_server.py"))
+
+PAIRS = {
+    "dualstack": ("dualstack", [sys.executable, "-c", OURS]),
+    "epc.el, python-epc": ("epc", [sys.executable, "-c", THEIRS]),
+    "jsonrpc.el, Python": ("jsonrpc", [sys.executable, JSONRPC]),
+}
+SERVERS = {"dualstack's server alone": OURS, "python-epc alone": THEIRS}
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 16_000_000)
+CALLERS = (1, 8, 64)
+TIMEOUT = 600  # seconds for one client
+
+
+def epc_times() -> Table:
+    """Return the time of calls, by client and server, and by what is called."""
+    table: Table = {}
+    for name, (client, server) in PAIRS.items():
+        with started(*server) as child:
+            samples = run_emacs(f"(dualstack-compare '{client} {child.port})")
+        if samples is not None:
+            table[name] = {row: spread(times) for row, times in samples.items()}
+    for name, code in SERVERS.items():
+        table[name] = server_times(code)
+    return table
+
+
+def server_times(code: str) -> dict[str, Spread | None]:
+    """Return the times of calls of the server that CODE is."""
+    cells = {}
+    with started(sys.executable, "-c", code) as child:
+        client = bench_epc.Client(child.port)
+        cells["small call"] = spread(sample(lambda: client.call(b"(call 1 echo (1))")))
+        together = [b"(call %d echo (1))" % number for number in range(64)]
+        cells["64 calls at once"] = spread(sample(lambda: client.call_all(together)))
+        cells["20,000 rows"] = spread(sample(lambda: client.call(b"(call 1 rows ())")))
+        for size in SIZES:
+            payload = b'(call 1 echo ("' + b"x" * size + b'"))'
+            cells[f"{size // 1000} KB"] = spread(sample(partial(client.call, payload)))
+        client.sock.close()
+        for callers in CALLERS:
+            times = [1 / bench_epc.throughput(child.port, callers, 400 // callers) for _ in "12345"]
+            cells[f"a call of {callers} callers"] = spread(times)
+    return cells
+
+
+def open_times() -> Table:
+    """Return the time of a connect from Emacs, by how many connections are open."""
+    with started(*command_line("hello")) as child:
+        samples = run_emacs(f"(dualstack-compare-open {child.port})") or {}
+    return {"dualstack": {row: spread(times) for row, times in samples.items()}}
+
+
+def run_emacs(code: str) -> dict[str, list[float]] | None:
+    """Return the samples that CODE prints in Emacs, or None if what it needs is not installed."""
+    program = os.environ.get("EMACS", "emacs")
+    script = str(Path(__file__).with_name("compare-epc.el"))
+    run = subprocess.run(
+        [program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-l", script, "--eval", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    samples: dict[str, list[float]] | None = json.loads(run.stdout) if run.stdout else None
+    return samples
