@@ -38,6 +38,7 @@
 (require 'subr-x)
 (require 'dualstack)
 (require 'dualstack-epc-codec)
+(require 'dualstack-epc-later)
 
 (define-error 'dualstack-epc-remote-error "The method failed" 'dualstack-epc-error)
 (define-error 'dualstack-epc-timeout "No reply in time" 'dualstack-epc-error)
@@ -434,36 +435,6 @@ If VALUE cannot be sent, that is the reply."
           (dualstack-epc-codec-encode
            (list 'return-error uid
                  (substring-no-properties (error-message-string err))))))))))
-
-;;;; Code of others
-
-(defvar dualstack-epc--jobs nil
-  "What is to run from the timer: lists of a function and its arguments.")
-
-(defvar dualstack-epc--later-jobs nil
-  "What is to run after `dualstack-epc--jobs', in reverse.")
-
-(defun dualstack-epc-later (function &rest args)
-  "Call FUNCTION with ARGS from a timer, as soon as Emacs waits.
-It runs in the order of such calls.  One that waits keeps nobody waiting."
-  (unless (or dualstack-epc--jobs dualstack-epc--later-jobs)
-    (run-at-time 0 nil #'dualstack-epc--run-jobs))
-  (push (cons function args) dualstack-epc--later-jobs))
-
-(defun dualstack-epc--run-jobs ()
-  "Run the next job; have a timer ready for the others before."
-  (unless dualstack-epc--jobs
-    (setq dualstack-epc--jobs (nreverse dualstack-epc--later-jobs)
-          dualstack-epc--later-jobs nil))
-  (let ((job (pop dualstack-epc--jobs)))
-    (when (or dualstack-epc--jobs dualstack-epc--later-jobs)
-      (run-at-time 0 nil #'dualstack-epc--run-jobs))
-    (condition-case nil
-        (condition-case-unless-debug err
-            (let ((inhibit-quit nil))
-              (apply job))
-          (error (message "dualstack-epc: %s" (error-message-string err))))
-      (quit))))
 
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
 (autoload 'dualstack-epc-connect-async "dualstack-epc-connect")

@@ -333,6 +333,34 @@ f(slow)
       (should (funcall logged "-> (call 2 echo (\"logged x+\\.\\.\\."))
       (should (funcall logged "<- (return 2 ")))))
 
+;;;; Callbacks
+
+(dualstack-deftest dualstack-epc-later-runs-all-in-one-wait ()
+  "One wait runs what is to run, in order, whatever it does."
+  (let ((inhibit-message t)
+        (debug-on-error nil)
+        (ran nil))
+    (dotimes (i 100)
+      (dualstack-epc-later (lambda ()
+                             (push i ran)
+                             (pcase i
+                               (10 (error "Not the others' business"))
+                               (20 (signal 'quit nil))
+                               (30 (dualstack-epc-later (lambda () (push 'late ran))))))))
+    (accept-process-output nil 0.01)
+    (should (equal (last ran 100) (number-sequence 99 0 -1)))
+    (dualstack-test-wait (lambda () (eq (car ran) 'late)))))
+
+(dualstack-deftest dualstack-epc-later-one-that-waits ()
+  "What is to run after a function that waits runs while it waits."
+  (let ((ran nil))
+    (dualstack-epc-later (lambda ()
+                           (dualstack-test-wait (lambda () (memq 'second ran)))
+                           (push 'first ran)))
+    (dualstack-epc-later (lambda () (push 'second ran)))
+    (dualstack-test-wait (lambda () (memq 'first ran)))
+    (should (equal ran '(first second)))))
+
 (provide 'dualstack-epc-test)
 
 ;;; dualstack-epc-test.el ends here
