@@ -11,8 +11,8 @@ import compileall
 import statistics
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,20 +92,23 @@ def seconds(function: Callable[[], Any], rounds: int) -> float:
 
 
 def throughput(port: int, clients: int = 8, calls: int = 500) -> float:
-    """Return how many calls a second CLIENTS get answered together."""
+    """Return how many calls a second CLIENTS get answered together.
 
-    def work() -> None:
+    Raise TimeoutError if one of them gets no answer for five seconds.
+    """
+
+    def work(_: int) -> None:
         client = Client(port)
-        for _ in range(calls):
-            client.call(b"(call 1 echo (1))")
-        client.sock.close()
+        client.sock.settimeout(5)
+        try:
+            for _ in range(calls):
+                client.call(b"(call 1 echo (1))")
+        finally:
+            client.sock.close()
 
-    threads = [threading.Thread(target=work) for _ in range(clients)]
     start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(work, range(clients)))
     return clients * calls / (time.perf_counter() - start)
 
 

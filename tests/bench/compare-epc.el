@@ -120,7 +120,8 @@ There is one that does not count first.  Three are enough after a second."
   (kill-emacs 0))
 
 (defun dualstack-compare-open (port)
-  "Print the seconds of connects to PORT while 1 to 1,000 connections are open, as JSON."
+  "Print the seconds of connects to PORT by how many are open, as JSON.
+An Emacs has descriptors for not many more than 1,000."
   (let ((open nil) (result nil))
     (dolist (count '(1 10 100 980))
       (while (< (length open) count)

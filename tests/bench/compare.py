@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare ways to connect to localhost, and to call, side by side; `make bench`.
 
-Prints tables, and writes them and a chart of each to tests/bench/results.  What is not installed is
+Prints tables, and writes them and two charts to tests/bench/results.  What is not installed is
 named, and not guessed.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 from chart import chart
-from compare_connect import connect_times, missing
+from compare_connect import KINDS, connect_times, missing
 from compare_epc import PAIRS, epc_times, open_times
 from samples import print_table
 
@@ -28,11 +28,12 @@ RESULTS = ROOT / "tests" / "bench" / "results"
 CHARTED_CALLS = ["small call", "64 calls at once", "20,000 rows", "1000 KB"]
 
 
-def report(file: str, title: str, table: Table, charted: list[str] | None = None) -> None:
-    """Print TABLE, and write it to FILE, with a chart of the rows CHARTED or of all."""
+def report(file: str, title: str, table: Table, charted: list[str]) -> None:
+    """Print TABLE, and write it to FILE, and with a chart of the rows CHARTED."""
     print_table(title, table)
     (RESULTS / f"{file}.json").write_text(json.dumps(table, indent=1) + "\n")
-    (RESULTS / f"{file}.svg").write_text(chart(f"{title}, log scale", table, charted))
+    if charted:
+        (RESULTS / f"{file}.svg").write_text(chart(f"{title}, log scale", table, charted))
 
 
 def main() -> None:
@@ -40,12 +41,17 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     for name in missing():
         print(f"{name} is not installed: not compared")
-    report("connect", "Connecting to localhost, a refusal takes a second", connect_times())
+    report(
+        "connect",
+        "Connecting to localhost, a refusal takes a second",
+        connect_times(),
+        list(KINDS.values()),
+    )
     calls = epc_times()
     for name in PAIRS.keys() - calls.keys():
         print(f"{name}: not installed, not compared")
     report("epc", "A call", calls, CHARTED_CALLS)
-    report("open", "Connecting, by connections that are open", open_times())
+    report("open", "Connecting, by connections that are open", open_times(), [])
 
 
 if __name__ == "__main__":
