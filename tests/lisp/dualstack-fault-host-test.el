@@ -65,7 +65,7 @@ meanwhile, but for those."
                                     "--family" "ipv4" "--black-hole")
     (let ((port (dualstack-test-child-port first)))
       (dualstack-test-with-child
-          (_second dualstack-test-python (dualstack-test-support "stall.py") "--family" "ipv6"
+          (second dualstack-test-python (dualstack-test-support "stall.py") "--family" "ipv6"
                    "--port" (number-to-string port) "--black-hole")
         (dolist (jump '(3600 -1))
           (pcase-let ((`(,err ,seconds)

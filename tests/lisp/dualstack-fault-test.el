@@ -169,9 +169,9 @@ with another's reply."
                '(1000 1000))))))
 
 (defun dualstack-fault-half-an-hour (connection)
-  "Make half an hour's worth of calls over CONNECTION, of every kind.
-That is one a second, or by `make fault' ten a second.  ERT keeps what each
-`should' was given, so here is none."
+  "Use CONNECTION as in half an hour, once a second, for every kind of call.
+With `make fault' it is ten times a second.  ERT keeps what each `should'
+is given, so here is none."
   (let ((ended 0)
         (count (* 1800 dualstack-fault-times))
         (large (make-string 5000 ?ä)))
@@ -192,8 +192,8 @@ That is one a second, or by `make fault' ten a second.  ERT keeps what each
     (dualstack-test-wait (lambda () (= ended count)))))
 
 (dualstack-deftest dualstack-fault-flat-memory ()
-  "An hour's worth of calls, in a minute, leaves nothing in Emacs or in Python.
-What the second half adds is what is judged."
+  "Memory stays flat, in Emacs and in Python, over an hour's worth of use.
+What the second half adds is what is judged.  All is done in a minute."
   (dualstack-test-with-child (server dualstack-test-python "-c" dualstack-fault-server)
     (let* ((start (float-time))
            (connection (dualstack-epc-connect "localhost" (dualstack-test-child-port server)))
