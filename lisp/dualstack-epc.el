@@ -209,7 +209,14 @@ THEN, ELSE and TIMEOUT are as for `dualstack-epc-call-async'."
       (setf (dualstack-epc--request-timer request)
             (run-at-time timeout nil #'dualstack-epc--time-out
                          connection request timeout)))
-    (dualstack-epc--send connection frame)
+    (let ((sent nil))
+      (unwind-protect
+          (progn
+            (dualstack-epc--send connection frame)
+            (setq sent t))
+        ;; What is signalled is the end of this call: there is no second one.
+        (unless sent
+          (dualstack-epc-cancel connection request))))
     request))
 
 (defun dualstack-epc--time-out (connection request timeout)
@@ -225,12 +232,20 @@ THEN, ELSE and TIMEOUT are as for `dualstack-epc-call-async'."
     (cl-incf (dualstack-epc-connection-errors connection)))
   (setf (dualstack-epc--request-state request) state
         (dualstack-epc--request-value request) value)
-  (let ((then (dualstack-epc--request-then request))
+  (when (or (dualstack-epc--request-then request)
+            (dualstack-epc--request-else request))
+    (dualstack-epc-later #'dualstack-epc--tell request)))
+
+(defun dualstack-epc--tell (request)
+  "Call the function that waits for the end of REQUEST, if it still does."
+  (let ((state (dualstack-epc--request-state request))
+        (value (dualstack-epc--request-value request))
+        (then (dualstack-epc--request-then request))
         (else (dualstack-epc--request-else request)))
     (cond ((and then (eq state 'return))
-           (dualstack-epc-later then value))
+           (funcall then value))
           ((and else (not (eq state 'return)))
-           (dualstack-epc-later else (cons state value))))))
+           (funcall else (cons state value))))))
 
 (defun dualstack-epc--forget (connection request)
   "Drop REQUEST of CONNECTION, and its timer."

@@ -167,6 +167,34 @@ What that has printed is in the current buffer once it has ended."
       (should (equal (sort values #'<) (number-sequence 0 63)))
       (should (equal errors '((dualstack-epc-remote-error fail "So")))))))
 
+(defun dualstack-epc-test-settle ()
+  "Let everything run that is due."
+  (let ((done nil))
+    (dualstack-epc-later (lambda () (setq done t)))
+    (dualstack-test-wait (lambda () done))))
+
+(dualstack-deftest dualstack-epc-cancel-after-the-reply ()
+  "A call can be cancelled until its function is called."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let* ((second nil)
+           (called nil)
+           (first (dualstack-epc-call-async
+                   connection 'soon nil
+                   :then (lambda (_)
+                           (push 'first called)
+                           (dualstack-epc-cancel connection second)))))
+      (setq second (dualstack-epc-call-async connection 'soon nil
+                                             :then (lambda (_) (push 'second called))))
+      ;; Both replies are there when the first function is called.
+      (process-send-string
+       peer (mapconcat (lambda (handle)
+                         (dualstack-epc-test-frame
+                          (format "(return %d t)" (dualstack-epc--request-uid handle))))
+                       (list first second) ""))
+      (dualstack-test-wait (lambda () called))
+      (dualstack-epc-test-settle)
+      (should (equal called '(first))))))
+
 (dualstack-deftest dualstack-epc-cancel-handle ()
   "After a cancel neither function is called."
   (dualstack-epc-test-with-pair (client server `((echo ,(lambda (x) x))))
@@ -271,6 +299,22 @@ f(slow)
       (should-not (dualstack-epc-live-p connection))
       (should (eq (car (dualstack-epc-test-error (dualstack-epc-call connection 'x nil)))
                   'dualstack-epc-closed)))))
+
+(dualstack-deftest dualstack-epc-call-that-cannot-be-sent-ends-once ()
+  "A call whose sending fails is signalled, and its function is not called, too."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let ((ends (make-vector 20 0)))
+      ;; The peer resets the connection; Emacs learns that when it sends.
+      (set-network-process-option peer :linger 0)
+      (delete-process peer)
+      (dotimes (i 20)
+        (let ((end (lambda (&rest _) (cl-incf (aref ends i)))))
+          (condition-case nil
+              (dualstack-epc-call-async connection 'never nil :then end :else end)
+            (dualstack-epc-closed (funcall end)))))
+      (dualstack-test-wait (lambda () (not (cl-position 0 ends))))
+      (dualstack-epc-test-settle)
+      (should (equal ends (make-vector 20 1))))))
 
 (dualstack-deftest dualstack-epc-child-killed-in-mid-call ()
   "A child that is killed while it works ends its call."
