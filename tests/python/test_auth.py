@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dualstack_epc.auth import AUTH, PROVE, ServerAuth, authenticate, new_token, proof
+from dualstack_epc.auth import AUTH, PROVE, ServerAuth, authenticate, proof
 from dualstack_epc.errors import AuthenticationError
+from dualstack_epc.token import new_token
 
 
 def test_both_prove_themselves() -> None:

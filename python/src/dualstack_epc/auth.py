@@ -27,11 +27,6 @@ AUTH, PROVE = "dualstack-auth", "dualstack-prove"
 NONCE_LIMIT = 256  # characters
 
 
-def new_token() -> str:
-    """Return a new token, 64 hexadecimal digits."""
-    return os.urandom(32).hex()
-
-
 def proof(token: str, side: str, first: str, second: str) -> str:
     """Return the proof of SIDE, "server" or "client", over two nonces."""
     text = f"{side}:{first}:{second}"

@@ -17,6 +17,7 @@ import threading
 
 from dualstack_epc import log
 from dualstack_epc.listener import open_at
+from dualstack_epc.token import new_token
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ def run(  # noqa: PLR0913, the command's options
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
         loaded = _load(modules)
-        token = None
-        if auth:
-            from dualstack_epc.auth import new_token  # noqa: PLC0415
-
-            token = new_token()
+        token = new_token() if auth else None
         _announce(stream, listener, token)
         # Clients can connect from here on, and wait while the rest is loaded.
         server = _server(listener, token, loaded)
@@ -64,6 +61,7 @@ def run(  # noqa: PLR0913, the command's options
             sys.stderr.write(_describe(listener))
         if exit_on_eof:
             threading.Thread(target=_exit_on_eof, args=(server,), daemon=True).start()
+        gc.freeze()  # What is loaded stays, and is not looked at.
         gc.enable()
         _serve(server)
     finally:
