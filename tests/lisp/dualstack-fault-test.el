@@ -37,14 +37,18 @@
   "What the random numbers begin with.")
 
 (defconst dualstack-fault-server "
-import sys
+import os
+import threading
 from dualstack_epc.server import DualStackEPCServer
 server = DualStackEPCServer()
 server.register_function(lambda *a: a, 'echo')
+server.register_function(
+    lambda: sum('connection' in thread.name for thread in threading.enumerate()), 'threads')
+server.register_function(lambda: len(os.listdir('/proc/self/fd')), 'descriptors')
 server.print_port()
 server.serve_forever()
 "
-  "A server with echo, in Python.")
+  "A server with echo, in Python, that tells what connections have left.")
 
 (defun dualstack-fault-call-many (connection count)
   "Call COUNT times over CONNECTION, and return how that ended.
@@ -92,6 +96,9 @@ with another's reply."
     ;; The server has come through it.
     (let ((connection (dualstack-epc-connect "localhost" (dualstack-test-child-port server))))
       (should (equal (dualstack-fault-call-many connection 64) '(reply)))
+      (dualstack-test-wait
+       (lambda () (equal 1 (dualstack-epc-call connection 'threads nil :timeout 5))))
+      (should (< (dualstack-epc-call connection 'descriptors nil :timeout 5) 20))
       (dualstack-epc-close connection))))
 
 (defun dualstack-fault-sidecar-end (sidecar)

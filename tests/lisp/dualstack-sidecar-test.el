@@ -301,6 +301,24 @@ def die():
         (dualstack-epc-close stranger)))
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))))
 
+(dualstack-sidecar-test dualstack-sidecar-token-is-not-shown
+  "The token is in no environment, in no list of processes, and in no log."
+  (unless (file-directory-p "/proc/self")
+    (ert-skip "needs /proc"))
+  (let* ((sidecar (dualstack-sidecar-start :wait t))
+         (token (dualstack-sidecar-token sidecar))
+         (process (dualstack-sidecar-process sidecar)))
+    (should (= (length token) 64))
+    (with-temp-buffer
+      (set-buffer-multibyte nil)
+      (dolist (file '("environ" "cmdline" "comm"))
+        (insert-file-contents-literally (format "/proc/%d/%s" (process-id process) file)))
+      (should (> (buffer-size) 50))
+      (should-not (search-forward token nil t)))
+    (should-not (string-match-p token (dualstack-sidecar-log-current
+                                       (dualstack-sidecar-log sidecar))))
+    (should-not (string-match-p token (mapconcat #'identity process-environment "\n")))))
+
 (dualstack-sidecar-test dualstack-sidecar-another-user-is-refused
   "Another user of the machine can neither call nor read the token."
   (unless (and (eq 0 (user-uid)) (executable-find "setpriv"))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import pytest
@@ -132,3 +133,19 @@ def test_there_is_no_second_greeting() -> None:
 def test_a_strange_reply_is_an_authentication_error(reply: Any) -> None:
     with pytest.raises(AuthenticationError):
         authenticate("token", lambda _name, _args: reply)
+
+
+def test_proofs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def spy(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return compare(given, expected)
+
+    monkeypatch.setattr(hmac, "compare_digest", spy)
+    server = ServerAuth(new_token())
+    server.receive(AUTH, ["nonce"])
+    with pytest.raises(AuthenticationError):
+        server.receive(PROVE, ["0" * 64])
+    assert [given for given, _ in compared] == [b"0" * 64]
