@@ -8,6 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.dispatch import WORKERS, WorkerPool
+from dualstack_epc.listener import format_address
+from dualstack_epc.log import logger
 from dualstack_epc.peer import SEND_TIMEOUT
 
 if TYPE_CHECKING:
@@ -98,8 +100,9 @@ class Acceptor:
         """Begin to serve the client at the socket REQUEST."""
         self.process_request(request, client_address)
 
-    def refuse(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # noqa: ARG002, a subclass uses it
-        """Close REQUEST, as serving it has raised an exception."""
+    def refuse(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """Close REQUEST, and log the exception that serving it has raised."""
+        logger().exception("%s: not served", format_address(*client_address))
         request.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -35,9 +35,10 @@ def dial(port: int, timeout: float) -> socket.socket:
                     _, family, host = addresses.pop(0)
                     attempts.append(_begin(family, host, port))
                 left = deadline - time.monotonic()
-                for sock in _ended(attempts, min(left, ATTEMPT_DELAY) if addresses else left):
-                    attempts.remove(sock)
-                    return _connected(sock, port)
+                ended = _ended(attempts, min(left, ATTEMPT_DELAY) if addresses else left)
+                if ended:
+                    attempts.remove(ended[0])
+                    return _connected(ended[0], port)
             except OSError as failure:
                 error = failure
             if time.monotonic() >= deadline:
@@ -70,15 +71,17 @@ def _ended(attempts: list[socket.socket], timeout: float) -> list[socket.socket]
 
 def _connected(sock: socket.socket, port: int) -> socket.socket:
     """Return SOCK, whose attempt at PORT has ended, if it is connected; else raise OSError."""
-    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # Where nobody listens, the port that the system draws for our end can be PORT itself.
-    if code == 0 and sock.getsockname() == sock.getpeername():
-        code = errno.ECONNREFUSED
-    if code:
-        host = IPV4[2] if sock.family == socket.AF_INET else IPV6[2]
+    try:
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        # Where nobody listens, the port that the system draws for our end can be PORT itself.
+        if code == 0 and sock.getsockname() == sock.getpeername():
+            code = errno.ECONNREFUSED
+        if code:
+            raise _error(code, IPV4[2] if sock.family == socket.AF_INET else IPV6[2], port)
+        sock.setblocking(True)
+    except OSError:
         sock.close()
-        raise _error(code, host, port)
-    sock.setblocking(True)
+        raise
     return sock
 
 
