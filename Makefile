@@ -11,7 +11,7 @@ COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-vers
 export EMACS
 export DUALSTACK_PYTHON := $(VENV_PYTHON)
 
-.PHONY: help demo test fault lint compile bench bench-connect bench-epc matrix package test-windows clean setup
+.PHONY: help demo test rooms fault lint compile bench bench-connect bench-epc matrix package test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup compile ## Run the linters and all tests, ERT's and pytest's
 
 lint: setup ## Check the style of the Lisp and the Python
 	@tests/lint.sh
+
+rooms: setup ## Show which room of the Python package imports which
+	@$(VENV_PYTHON) tests/support/rooms.py
 
 fault: setup compile ## Run the tests of faults and load, ten times as long
 	@DUALSTACK_FAULT_TIMES=10 $(VENV_PYTHON) tests/run.py --ert-only --only dualstack-fault

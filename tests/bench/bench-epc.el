@@ -157,7 +157,7 @@ while True:
   (pcase-let ((raw (dualstack-bench-epc--raw))
               (`(,call ,rows)
                (dualstack-bench-epc--ours
-                "from dualstack_epc.server import DualStackEPCServer as Server"))
+                "from dualstack_epc.drop_in.server import DualStackEPCServer as Server"))
               (`(,start ,bare ,bare-server) (dualstack-bench-epc--start))
               (theirs (dualstack-bench-epc--theirs)))
     (princ (format "In Emacs: raw echo %.0f us, call %.0f us, 20,000 rows %.0f ms\n"

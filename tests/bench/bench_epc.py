@@ -22,9 +22,9 @@ import sexpdata
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 import dualstack_epc
-from dualstack_epc.frames import FrameDecoder, encode_frame
-from dualstack_epc.printer import to_sexp
-from dualstack_epc.reader import read
+from dualstack_epc.wire.frames import FrameDecoder, encode_frame
+from dualstack_epc.wire.printer import to_sexp
+from dualstack_epc.wire.reader import read
 
 from conftest import HOSTS, connect, started
 
@@ -43,7 +43,7 @@ server.register_function(lambda: rows, "rows")
 server.print_port()
 server.serve_forever()
 """
-OURS = "from dualstack_epc.server import DualStackEPCServer as Server"
+OURS = "from dualstack_epc.drop_in.server import DualStackEPCServer as Server"
 THEIRS = "from epc.server import ThreadingEPCServer as Server"
 
 missed: list[str] = []

@@ -100,7 +100,7 @@ BINDINGS is (CONNECTION CODE), CODE being Python that defines functions."
   (declare (indent 1) (debug ((symbolp form) body)))
   `(dualstack-test-with-child
        (child dualstack-test-python "-c"
-              (concat "from dualstack_epc.server import DualStackEPCServer\n"
+              (concat "from dualstack_epc.drop_in.server import DualStackEPCServer\n"
                       "server = DualStackEPCServer()\n"
                       "f = server.register_function\n"
                       "f(lambda *a: a, 'echo')\n" ,(cadr bindings)

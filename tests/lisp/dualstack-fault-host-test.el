@@ -84,7 +84,7 @@ meanwhile, but for those."
   "A call ends, once, when the clock is set meanwhile, and the next one works."
   (dualstack-test-with-child (server dualstack-test-python "-c" "
 import time
-from dualstack_epc.server import DualStackEPCServer as Server
+from dualstack_epc.drop_in.server import DualStackEPCServer as Server
 server = Server()
 server.register_function(lambda: time.sleep(3), 'sleep')
 server.register_function(lambda: 'hello', 'hello')

@@ -39,7 +39,7 @@
 (defconst dualstack-fault-server "
 import os
 import threading
-from dualstack_epc.server import DualStackEPCServer
+from dualstack_epc.drop_in.server import DualStackEPCServer
 server = DualStackEPCServer()
 server.register_function(lambda *a: a, 'echo')
 server.register_function(

@@ -40,7 +40,7 @@
 
 (defconst dualstack-programs-http "
 import http.server, sys
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.listener import open_listener
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.send_header('Content-Length', '5'); self.end_headers()

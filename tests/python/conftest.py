@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dualstack_epc.client import Client
-from dualstack_epc.client import connect as connect_client
+from dualstack_epc.rpc.client import Client
+from dualstack_epc.rpc.client import connect as connect_client
 
 from epc_server import Raw, port, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dualstack_epc.server import DualStackEPCServer
+    from dualstack_epc.drop_in.server import DualStackEPCServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"

@@ -8,9 +8,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.frames import FrameDecoder, encode_frame
-from dualstack_epc.reader import decode_value
-from dualstack_epc.server import DualStackEPCServer
+from dualstack_epc.drop_in.server import DualStackEPCServer
+from dualstack_epc.wire.frames import FrameDecoder, encode_frame
+from dualstack_epc.wire.reader import decode_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

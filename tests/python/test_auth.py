@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dualstack_epc.auth import AUTH, PROVE, ServerAuth, authenticate, proof
-from dualstack_epc.errors import AuthenticationError
-from dualstack_epc.token import new_token
+from dualstack_epc.rpc.auth import AUTH, PROVE, ServerAuth, authenticate, proof
+from dualstack_epc.rpc.errors import AuthenticationError
+from dualstack_epc.rpc.token import new_token
 
 
 def test_both_prove_themselves() -> None:

@@ -18,10 +18,10 @@ import sexpdata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualstack_epc.errors import OversizeError, ReadError, SendError
-from dualstack_epc.lisp import Brackets, Cons, HashTable, Parens, Quoted, String, Symbol
-from dualstack_epc.printer import DEPTH, encode_value, to_sexp
-from dualstack_epc.reader import decode_value, read
+from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
+from dualstack_epc.wire.lisp import Brackets, Cons, HashTable, Parens, Quoted, String, Symbol
+from dualstack_epc.wire.printer import DEPTH, encode_value, to_sexp
+from dualstack_epc.wire.reader import decode_value, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

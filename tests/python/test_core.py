@@ -6,8 +6,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.core import CoreServer
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.listener import open_listener
+from dualstack_epc.rpc.core import Server
 
 from conftest import connect
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-class Threadless(CoreServer):
+class Threadless(Server):
     """A server whose first client finds no thread."""
 
     served = 0

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from dualstack_epc.dial import _connected, dial
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.dial import _connected, dial
+from dualstack_epc.net.listener import open_listener
 
 from conftest import HOSTS, SUPPORT, started
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dualstack_epc import dispatch
-from dualstack_epc.dispatch import CallGate, WorkerPool
+from dualstack_epc.rpc import dispatch
+from dualstack_epc.rpc.dispatch import CallGate, WorkerPool
 
 from conftest import wait_until
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualstack_epc.errors import OversizeError
-from dualstack_epc.frames import LIMIT, FrameDecoder, encode_frame
+from dualstack_epc.wire.errors import OversizeError
+from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
 
 
 def decode(chunks: list[bytes]) -> tuple[list[bytes], str | None, int]:

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from dualstack_epc import listener as module
-from dualstack_epc.listener import PortInUseError, format_address, open_listener
+from dualstack_epc.net import listener as module
+from dualstack_epc.net.listener import PortInUseError, format_address, open_listener
 
 from conftest import connect, own_host, refused
 
@@ -132,7 +132,7 @@ def test_wake_from_another_thread() -> None:
 
 SCRIPT = """
 import sys
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.listener import open_listener
 with open_listener(sys.argv[1]) as listener:
     print([host for host, _ in listener.addresses], listener.missing)
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.listener import open_listener
 
 from conftest import HOSTS, ROOT, connect, started
 

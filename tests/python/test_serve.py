@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dualstack_epc.client import connect
-from dualstack_epc.lisp import Cons, Symbol
-from dualstack_epc.reader import read
+from dualstack_epc.rpc.client import connect
+from dualstack_epc.wire.lisp import Cons, Symbol
+from dualstack_epc.wire.reader import read
 
 from conftest import command_line, refused, started, wait_until
 
@@ -311,7 +311,7 @@ def test_a_sidecar_starts_without_what_only_some_need() -> None:
         check=True,
     )
     loaded = set(re.findall(r"^import time:.*\| *(\S+)$", run.stderr, re.MULTILINE))
-    assert "dualstack_epc.core" in loaded
+    assert "dualstack_epc.rpc.core" in loaded
     slow = {"argparse", "concurrent.futures", "epc", "inspect", "logging", "pathlib", "xmlrpc"}
     assert loaded & slow == set()
 

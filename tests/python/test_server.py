@@ -13,14 +13,12 @@ import pytest
 from epc.client import EPCClient
 from epc.handler import ReturnError
 
-from dualstack_epc.client import Client
-from dualstack_epc.client import connect as connect_client
-from dualstack_epc.errors import (
-    SendError,
-)
-from dualstack_epc.frames import LIMIT, encode_frame
-from dualstack_epc.lisp import Symbol
-from dualstack_epc.server import DualStackEPCServer
+from dualstack_epc.drop_in.server import DualStackEPCServer
+from dualstack_epc.rpc.client import Client
+from dualstack_epc.rpc.client import connect as connect_client
+from dualstack_epc.wire.errors import SendError
+from dualstack_epc.wire.frames import LIMIT, encode_frame
+from dualstack_epc.wire.lisp import Symbol
 
 from conftest import HOSTS, own_host, wait_until
 from epc_server import Raw, port, serving
@@ -40,7 +38,7 @@ def test_a_literal_address_is_listened_at_alone(family: str) -> None:
 
 
 def test_without_ipv6_it_serves_and_says_so() -> None:
-    script = "from dualstack_epc.server import DualStackEPCServer as S; s = S(); print(s.addresses[0][0], s.missing); s.server_close()"
+    script = "from dualstack_epc.drop_in.server import DualStackEPCServer as S; s = S(); print(s.addresses[0][0], s.missing); s.server_close()"
     wrapper = own_host("ipv6/conf/all/disable_ipv6 1")
     output = subprocess.run(
         [*wrapper, sys.executable, "-c", script], check=True, capture_output=True, text=True

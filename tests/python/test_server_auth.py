@@ -8,21 +8,18 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from epc.handler import EPCError
 
-from dualstack_epc import peer
-from dualstack_epc.client import connect as connect_client
-from dualstack_epc.errors import (
-    AuthenticationError,
-)
-from dualstack_epc.frames import encode_frame
-from dualstack_epc.lisp import Symbol
+from dualstack_epc.rpc import peer
+from dualstack_epc.rpc.client import connect as connect_client
+from dualstack_epc.rpc.errors import AuthenticationError, RefusedError
+from dualstack_epc.wire.frames import encode_frame
+from dualstack_epc.wire.lisp import Symbol
 
 from conftest import wait_until
 from epc_server import Raw, port, serving
 
 if TYPE_CHECKING:
-    from dualstack_epc.server import DualStackEPCServer
+    from dualstack_epc.drop_in.server import DualStackEPCServer
 
 
 @pytest.fixture
@@ -66,7 +63,7 @@ def test_without_the_proof_there_is_one_error_and_the_end(
 
 
 def test_calls_in_one_packet_with_the_proof_are_served() -> None:
-    from dualstack_epc.auth import proof  # noqa: PLC0415
+    from dualstack_epc.rpc.auth import proof  # noqa: PLC0415
 
     with serving(token="secret") as server, Raw(server) as raw:
         raw.send('(call 1 dualstack-auth ("n"))')
@@ -86,7 +83,7 @@ def test_another_token_is_refused() -> None:
 
 
 def test_a_server_without_authentication_is_not_trusted(server: DualStackEPCServer) -> None:
-    with pytest.raises((AuthenticationError, EPCError)):
+    with pytest.raises((AuthenticationError, RefusedError)):
         connect_client(port=port(server), token="secret")
 
 

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from epc.handler import EPCClosed, EPCError, ReturnError
 
-from dualstack_epc.client import Client
-from dualstack_epc.client import connect as connect_client
-from dualstack_epc.errors import (
+from dualstack_epc.drop_in.server import current_client
+from dualstack_epc.rpc.client import Client
+from dualstack_epc.rpc.client import connect as connect_client
+from dualstack_epc.rpc.errors import (
     CallTimeoutError,
     ConnectionClosedError,
+    MethodError,
 )
-from dualstack_epc.lisp import Cons, Symbol
-from dualstack_epc.peer import CloseAfter
-from dualstack_epc.server import current_client
+from dualstack_epc.rpc.peer import CloseAfter
+from dualstack_epc.wire.lisp import Cons, Symbol
 
 from conftest import HOSTS, wait_until
 from epc_server import Raw, port, serving
 
 if TYPE_CHECKING:
-    from dualstack_epc.server import DualStackEPCServer
+    from dualstack_epc.drop_in.server import DualStackEPCServer
 
 
 def test_calls_nest_in_both_directions(server: DualStackEPCServer, client: Client) -> None:
@@ -69,7 +70,7 @@ def test_a_call_ends_when_the_peer_leaves(server: DualStackEPCServer, raw: Raw) 
     threading.Timer(0.05, lambda: raw.sock.shutdown(socket.SHUT_RDWR)).start()
     with pytest.raises(ConnectionClosedError):
         handler.call_sync("never", [], 10)
-    with pytest.raises(EPCClosed):
+    with pytest.raises(EPCClosed):  # It is python-epc's as well.
         future.result(5)
     wait_until(lambda: not server.clients)
     with pytest.raises(ConnectionClosedError):
@@ -195,6 +196,6 @@ def test_payloads_are_not_logged(
     caplog.set_level(logging.DEBUG)
     client.call_sync("echo", ["secret"], 5)
     server.register_function(lambda _x: 1 / 0, "fail")
-    with pytest.raises(ReturnError):
+    with pytest.raises(MethodError):
         client.call_sync("fail", ["secret"], 5)
     assert "secret" not in caplog.text

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dualstack_epc import dispatch
-from dualstack_epc.client import connect as connect_client
-from dualstack_epc.frames import encode_frame
-from dualstack_epc.lisp import Symbol
+from dualstack_epc.rpc import dispatch
+from dualstack_epc.rpc.client import connect as connect_client
+from dualstack_epc.wire.frames import encode_frame
+from dualstack_epc.wire.lisp import Symbol
 
 from conftest import HOSTS, wait_until
 from epc_server import Raw, port, serving
 
 if TYPE_CHECKING:
-    from dualstack_epc.server import DualStackEPCServer
+    from dualstack_epc.drop_in.server import DualStackEPCServer
 
 
 def test_threads_are_bounded_however_many_calls_come(server: DualStackEPCServer, raw: Raw) -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.listener import open_listener
 
 from conftest import HOSTS, SUPPORT, connect, started
 

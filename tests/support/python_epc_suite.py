@@ -13,7 +13,7 @@ import warnings
 
 import epc.server
 
-from dualstack_epc.server import DualStackEPCServer
+from dualstack_epc.drop_in.server import DualStackEPCServer
 
 # nose, which the suite asks for, does not load on Python 3.12 and later; of it SkipTest is all
 # that the suite uses.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trustme
 
-from dualstack_epc.listener import open_listener
+from dualstack_epc.net.listener import open_listener
 
 REPLIES = {"MAIL": "250 ok", "RCPT": "250 ok", "RSET": "250 ok", "NOOP": "250 ok"}
 

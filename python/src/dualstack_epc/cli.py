@@ -103,13 +103,13 @@ def _port(text: str) -> int:
 
 def _hello(**options: Any) -> None:
     """Run the hello server."""
-    from dualstack_epc import hello  # noqa: PLC0415, the other commands do not pay for it
+    from dualstack_epc.net import hello  # noqa: PLC0415, the other commands do not pay for it
 
     hello.run(**options)
 
 
 def _serve(**options: Any) -> None:
     """Run the EPC server."""
-    from dualstack_epc import serve  # noqa: PLC0415, as above
+    from dualstack_epc.rpc import serve  # noqa: PLC0415, as above
 
     serve.run(**options)

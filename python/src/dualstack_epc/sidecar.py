@@ -20,7 +20,8 @@ def main() -> None:
         from dualstack_epc import cli  # noqa: PLC0415, see above
 
         cli.main(["serve", "--auth", "--exit-on-eof", *arguments])
-    from dualstack_epc import process, serve  # noqa: PLC0415, not before that
+    from dualstack_epc import process  # noqa: PLC0415, not before that
+    from dualstack_epc.rpc import serve  # noqa: PLC0415, not before that
 
     process.run(lambda: serve.run(arguments, auth=True, exit_on_eof=True))
 

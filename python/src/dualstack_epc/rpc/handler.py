@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dualstack_epc.auth import ServerAuth
-from dualstack_epc.lisp import Symbol
-from dualstack_epc.log import logger
-from dualstack_epc.peer import Peer, Service, caller
+from dualstack_epc.net.log import logger
+from dualstack_epc.rpc.auth import ServerAuth
+from dualstack_epc.rpc.peer import Peer, Service, caller
+from dualstack_epc.wire.lisp import Symbol
 
 if TYPE_CHECKING:
     import socket
@@ -16,7 +16,25 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from logging import Logger
 
-    from dualstack_epc.core import CoreServer
+    from dualstack_epc.rpc.dispatch import WorkerPool
+
+
+class Host(Protocol):
+    """What a `ClientHandler` asks of its server."""
+
+    token: str | None
+    send_timeout: float
+    pool: WorkerPool
+    funcs: dict[str, Callable[..., Any]]
+
+    def get_method(self, name: str) -> Callable[..., Any]:
+        """Return the method called NAME; raise AttributeError."""
+
+    def add_client(self, handler: Any) -> None:
+        """Note that HANDLER's client is there."""
+
+    def remove_client(self, handler: Any) -> None:
+        """Note that HANDLER's client is gone."""
 
 
 class ClientHandler(Service):
@@ -26,7 +44,7 @@ class ClientHandler(Service):
     """
 
     def __init__(
-        self, request: socket.socket, client_address: tuple[str, int], server: CoreServer
+        self, request: socket.socket, client_address: tuple[str, int], server: Host
     ) -> None:
         """Serve the client at the socket REQUEST until it is gone, as `socketserver` does."""
         self.request = request
@@ -110,7 +128,7 @@ class ClientHandler(Service):
     def call_future(self, name: str, args: list[Any]) -> Future[Any]:
         """Call the client's method NAME with ARGS; return the future of its value.
 
-        Its exception is `ReturnError`, `EPCError` or `ConnectionClosedError`.
+        Its exception is `MethodError`, `RefusedError` or `ConnectionClosedError`.
         """
         return self.peer.call(name, args)
 

@@ -15,9 +15,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.errors import OversizeError, SendError
-from dualstack_epc.frames import LIMIT
-from dualstack_epc.lisp import Cons, Delimiters, HashTable, Parens, Quoted, Symbol
+from dualstack_epc.wire.errors import OversizeError, SendError
+from dualstack_epc.wire.frames import LIMIT
+from dualstack_epc.wire.lisp import Cons, Delimiters, HashTable, Parens, Quoted, Symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

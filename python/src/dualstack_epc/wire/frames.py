@@ -7,7 +7,7 @@ module knows no socket: bytes go in and payloads come out, however the bytes are
 
 from __future__ import annotations
 
-from dualstack_epc.errors import FrameError, OversizeError
+from dualstack_epc.wire.errors import FrameError, OversizeError
 
 HEADER = 6
 LIMIT = 0xFFFFFF  # bytes of payload that six digits can tell

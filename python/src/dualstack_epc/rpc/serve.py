@@ -15,17 +15,17 @@ import os
 import sys
 import threading
 
-from dualstack_epc import log
-from dualstack_epc.listener import open_at
-from dualstack_epc.token import new_token
+from dualstack_epc.net import log
+from dualstack_epc.net.listener import open_at
+from dualstack_epc.rpc.token import new_token
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn, TextIO
 
-    from dualstack_epc.core import CoreServer
-    from dualstack_epc.listener import Listener
+    from dualstack_epc.net.listener import Listener
+    from dualstack_epc.rpc.core import Server
 
 GRACE = 1.5  # seconds in which everything that still runs must end
 
@@ -113,7 +113,7 @@ def _load(names: list[str]) -> list[ModuleType]:
     """Return the modules called NAMES, or end with a line that says why not."""
     if not names:
         return []
-    from dualstack_epc import modules  # noqa: PLC0415
+    from dualstack_epc.rpc import modules  # noqa: PLC0415
 
     try:
         return [modules.load(name) for name in names]
@@ -131,12 +131,12 @@ def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:
     stream.flush()
 
 
-def _server(listener: Listener, token: str | None, modules: list[ModuleType]) -> CoreServer:
+def _server(listener: Listener, token: str | None, modules: list[ModuleType]) -> Server:
     """Return the server at LISTENER with the functions of MODULES."""
-    from dualstack_epc.core import CoreServer  # noqa: PLC0415
-    from dualstack_epc.peer import CloseAfter  # noqa: PLC0415
+    from dualstack_epc.rpc.core import Server  # noqa: PLC0415
+    from dualstack_epc.rpc.peer import CloseAfter  # noqa: PLC0415
 
-    server = CoreServer(listener, token)
+    server = Server(listener, token)
 
     def hello() -> str:
         """Return "hello"."""
@@ -149,7 +149,7 @@ def _server(listener: Listener, token: str | None, modules: list[ModuleType]) ->
     server.register_function(hello, "hello")
     server.register_function(stop, "stop")
     if modules:
-        from dualstack_epc.modules import methods  # noqa: PLC0415
+        from dualstack_epc.rpc.modules import methods  # noqa: PLC0415
 
         for name, function in methods(modules):
             server.register_function(function, name)
@@ -164,7 +164,7 @@ def _describe(listener: Listener) -> str:
     return note + "\n"
 
 
-def _serve(server: CoreServer) -> None:
+def _serve(server: Server) -> None:
     """Serve until SystemExit, which signals raise, and close in order."""
     try:
         server.serve_forever()
@@ -172,7 +172,7 @@ def _serve(server: CoreServer) -> None:
         server.server_close()
 
 
-def _exit_on_eof(server: CoreServer) -> None:
+def _exit_on_eof(server: Server) -> None:
     """End SERVER when standard input does: then this process's parent is gone."""
     try:
         while os.read(0, 4096):

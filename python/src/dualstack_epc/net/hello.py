@@ -11,7 +11,7 @@ import contextlib
 import signal
 import sys
 
-from dualstack_epc.listener import Listener, open_listener
+from dualstack_epc.net.listener import Listener, open_listener
 
 REPLY = b"hello"
 STOP = b"stop"

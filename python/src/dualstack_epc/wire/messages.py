@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dualstack_epc.errors import OversizeError, ReadError, SendError
-from dualstack_epc.frames import LIMIT
-from dualstack_epc.lisp import Symbol
-from dualstack_epc.printer import describe, encode_value
-from dualstack_epc.reader import decode_value
+from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
+from dualstack_epc.wire.frames import LIMIT
+from dualstack_epc.wire.lisp import Symbol
+from dualstack_epc.wire.printer import describe, encode_value
+from dualstack_epc.wire.reader import decode_value
 
 REQUESTS = frozenset({"call", "methods"})
 REPLIES = frozenset({"return", "return-error", "epc-error"})

@@ -14,12 +14,13 @@ from epc.core import EPCCore
 from epc.handler import ThreadingEPCHandler
 from epc.server import EPCClientManager, ThreadingEPCServer
 
-from dualstack_epc.acceptor import Acceptor
-from dualstack_epc.dispatch import WORKERS
-from dualstack_epc.handler import ClientHandler, current_client
-from dualstack_epc.listener import Listener, open_at
-from dualstack_epc.peer import SEND_TIMEOUT
-from dualstack_epc.remote import BaseRemoteError, ConnectionClosedError
+from dualstack_epc.drop_in import errors
+from dualstack_epc.net.listener import Listener, open_at
+from dualstack_epc.rpc.core import EPCAcceptor
+from dualstack_epc.rpc.dispatch import WORKERS
+from dualstack_epc.rpc.errors import ConnectionClosedError
+from dualstack_epc.rpc.handler import ClientHandler, current_client
+from dualstack_epc.rpc.peer import SEND_TIMEOUT
 
 if TYPE_CHECKING:
     import socket
@@ -57,16 +58,34 @@ class DualStackEPCHandler(ClientHandler, ThreadingEPCHandler):  # type: ignore[m
         if server.debugger:
             server.debugger.post_mortem(error.__traceback__)
 
+    def reply_error(self, name: str, reason: object) -> Exception:
+        """Return the error that the reply NAME, "return-error" or "epc-error", is, for REASON."""
+        kind = errors.ReturnError if name == "return-error" else errors.EPCError
+        return kind(reason)
+
+    def stray_error(self, name: str, value: object) -> Exception:
+        """Return the error that the reply NAME with VALUE answers no call that waits."""
+        kind = {
+            "return-error": errors.ReturnErrorCallerUnknown,
+            "epc-error": errors.EPCErrorCallerUnknown,
+        }.get(name, errors.CallerUnknown)
+        error: Exception = kind(value)
+        return error
+
+    def closed_error(self, reason: str) -> ConnectionClosedError:
+        """Return the error that the connection is gone, for REASON."""
+        return errors.EPCClosedError(reason)
+
     def handle_error(self, err: BaseException) -> bool | None:
         """Log ERR; return whether nothing more is to be done about it.
 
         The caller gets its reply in any case.
         """
         super().on_error(err)
-        return isinstance(err, (BaseRemoteError, ConnectionClosedError)) or None
+        return isinstance(err, (errors.BaseRemoteError, ConnectionClosedError)) or None
 
 
-class DualStackEPCServer(Acceptor, ThreadingEPCServer):  # type: ignore[misc]
+class DualStackEPCServer(EPCAcceptor, ThreadingEPCServer):  # type: ignore[misc]
     """An EPC server on 127.0.0.1 and ::1 at one port.
 
     A drop-in for `epc.server.ThreadingEPCServer`: ``DualStackEPCServer(("localhost", 0))`` listens
@@ -100,7 +119,7 @@ class DualStackEPCServer(Acceptor, ThreadingEPCServer):  # type: ignore[misc]
         MAX_WORKERS threads run calls; SEND_TIMEOUT is how many seconds a client may not read.
         Raise OSError if the port is taken, ValueError if the address is not allowed.
         """
-        Acceptor.__init__(self, listener, token, max_workers, send_timeout)
+        EPCAcceptor.__init__(self, listener, token, max_workers, send_timeout)
         socketserver.BaseServer.__init__(self, server_address, RequestHandlerClass)
         EPCClientManager.__init__(self)
         EPCCore.__init__(self, debugger, log_traceback)

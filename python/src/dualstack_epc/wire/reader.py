@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-from dualstack_epc.errors import ReadError
-from dualstack_epc.lisp import Brackets, Cons, HashTable, Quoted, Symbol
-from dualstack_epc.printer import DEPTH
+from dualstack_epc.wire.errors import ReadError
+from dualstack_epc.wire.lisp import Brackets, Cons, HashTable, Quoted, Symbol
+from dualstack_epc.wire.printer import DEPTH
 
 # The groups of `TOKEN`.
 STRING, INTEGER, OPEN, CLOSE, FLOAT, ATOM, ESCAPED, OPEN_VECTOR = range(1, 9)

@@ -13,7 +13,7 @@ import selectors
 import socket
 import time
 
-from dualstack_epc.listener import IPV4, IPV6, format_address
+from dualstack_epc.net.listener import IPV4, IPV6, format_address
 
 ATTEMPT_DELAY = 0.01  # seconds from the attempt at 127.0.0.1 to that at ::1, if it says nothing
 UNDER_WAY = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}

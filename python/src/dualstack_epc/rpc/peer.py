@@ -16,22 +16,29 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc import messages
-from dualstack_epc.dispatch import CallGate, WorkerPool
-from dualstack_epc.errors import AuthenticationError, CallTimeoutError, SendError
-from dualstack_epc.frames import LIMIT, FrameDecoder, encode_frame
-from dualstack_epc.lisp import Symbol
-from dualstack_epc.listener import format_address
-from dualstack_epc.log import logger
-from dualstack_epc.messages import MalformedError, Message
-from dualstack_epc.printer import describe
+from dualstack_epc.net.listener import format_address
+from dualstack_epc.net.log import logger
+from dualstack_epc.rpc.dispatch import CallGate, WorkerPool
+from dualstack_epc.rpc.errors import (
+    AuthenticationError,
+    CallTimeoutError,
+    ConnectionClosedError,
+    MethodError,
+    RefusedError,
+    StrayReplyError,
+)
+from dualstack_epc.wire import messages
+from dualstack_epc.wire.errors import SendError
+from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
+from dualstack_epc.wire.lisp import Symbol
+from dualstack_epc.wire.messages import MalformedError, Message
+from dualstack_epc.wire.printer import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from dualstack_epc.auth import ServerAuth
-    from dualstack_epc.errors import ConnectionClosedError
+    from dualstack_epc.rpc.auth import ServerAuth
 
 CHUNK = 65536
 SEND_TIMEOUT = 30.0  # seconds without progress after which a peer that does not read is closed
@@ -68,6 +75,18 @@ class Service:
 
     def on_error(self, error: BaseException) -> None:
         """Take note of ERROR, which a method raised or which a stray reply reported."""
+
+    def reply_error(self, name: str, reason: object) -> Exception:
+        """Return the error that the reply NAME, "return-error" or "epc-error", is, for REASON."""
+        return MethodError(reason) if name == "return-error" else RefusedError(reason)
+
+    def stray_error(self, name: str, value: object) -> Exception:
+        """Return the error that the reply NAME with VALUE answers no call that waits."""
+        return StrayReplyError(f"{name} {describe(value)}")
+
+    def closed_error(self, reason: str) -> ConnectionClosedError:
+        """Return the error that the connection is gone, for REASON."""
+        return ConnectionClosedError(reason)
 
 
 class Peer:
@@ -207,9 +226,8 @@ class Peer:
     def _receive_malformed(self, error: MalformedError) -> None:
         """Answer a request that cannot be read; end the call that such a reply was for."""
         if error.name in messages.REPLIES:
-            from dualstack_epc.remote import EPCError  # noqa: PLC0415, see there
-
-            if not self._settle(error.uid, error=EPCError(str(error))):
+            refused = self._service.reply_error("epc-error", str(error))
+            if not self._settle(error.uid, error=refused):
                 self._service.on_error(error)
             return
         kind = "return-error" if error.name == "call" and error.uid is not None else "epc-error"
@@ -240,10 +258,8 @@ class Peer:
 
     def _refuse(self, error: MalformedError) -> None:
         """Answer the request that ERROR is about."""
-        from dualstack_epc.remote import EPCError  # noqa: PLC0415, see there
-
         self._send_reply(messages.encode_error("epc-error", error.uid, str(error)))
-        self._service.on_error(EPCError(str(error)))
+        self._service.on_error(self._service.reply_error("epc-error", str(error)))
 
     def _receive_methods(self, message: Message) -> None:
         """Answer with the list of methods."""
@@ -286,29 +302,22 @@ class Peer:
         rest = message.rest
         if message.name == "return" and len(rest) == 1 and self._settle(message.uid, rest[0]):
             return
-        from dualstack_epc import remote  # noqa: PLC0415, see there
-
-        if message.name != "return":
-            reason = rest[0] if rest else None
-            if not self._settle(
-                message.uid, error=remote.reply_error(message.name, reason, known=True)
-            ):
-                self._service.on_error(remote.reply_error(message.name, reason, known=False))
-        elif len(rest) == 1:
-            self._service.on_error(remote.CallerUnknown(rest[0]))
-        else:
-            error = _malformed(message, f"{len(rest)} values in the reply, 1 expected")
-            wrong = remote.EPCError(str(error))
-            if not self._settle(message.uid, error=wrong):
-                self._service.on_error(wrong)
+        name, reason = message.name, rest[0] if rest else None
+        if name == "return" and len(rest) != 1:
+            reason = str(_malformed(message, f"{len(rest)} values in the reply, 1 expected"))
+            name = "epc-error"
+        service = self._service
+        error = None if name == "return" else service.reply_error(name, reason)
+        if error is None or not self._settle(message.uid, error=error):
+            service.on_error(service.stray_error(name, reason))
 
     # Calling
 
     def call(self, name: str, args: list[Any]) -> Future[Any]:
         """Call the peer's method NAME with ARGS; return the future of its value.
 
-        The future's exception is `ReturnError` if the method failed, `EPCError` if there is none,
-        or `ConnectionClosedError`.  Raise `SendError` if ARGS cannot cross, or the latter.
+        The future's exception is `MethodError` if the method failed, `RefusedError` if there is
+        none, or `ConnectionClosedError`.  Raise `SendError` if ARGS cannot cross, or the latter.
         """
         return self._request("call", Symbol(name), list(args))
 
@@ -361,9 +370,7 @@ class Peer:
 
     def _closed_error(self, reason: object) -> ConnectionClosedError:
         """Return the error that the connection is gone, for REASON."""
-        from dualstack_epc.errors import ConnectionClosedError  # noqa: PLC0415, see `remote`
-
-        return ConnectionClosedError(f"{self.name}: {reason}")
+        return self._service.closed_error(f"{self.name}: {reason}")
 
     # Sending
 

@@ -18,7 +18,7 @@ import hmac
 import os
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.errors import AuthenticationError
+from dualstack_epc.rpc.errors import AuthenticationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

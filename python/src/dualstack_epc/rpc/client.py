@@ -11,10 +11,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.auth import authenticate
-from dualstack_epc.dial import dial
-from dualstack_epc.dispatch import WorkerPool
-from dualstack_epc.peer import Peer, Service
+from dualstack_epc.net.dial import dial
+from dualstack_epc.rpc.auth import authenticate
+from dualstack_epc.rpc.dispatch import WorkerPool
+from dualstack_epc.rpc.peer import Peer, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Client(Service):
     def call_future(self, name: str, args: list[Any]) -> Future[Any]:
         """Call the server's method NAME with ARGS; return the future of its value.
 
-        Its exception is `epc.handler.ReturnError`, `EPCError` or `ConnectionClosedError`.
+        Its exception is `MethodError`, `RefusedError` or `ConnectionClosedError`.
         """
         return self._peer.call(name, args)
 

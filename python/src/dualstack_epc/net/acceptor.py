@@ -7,17 +7,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.dispatch import WORKERS, WorkerPool
-from dualstack_epc.listener import format_address
-from dualstack_epc.log import logger
-from dualstack_epc.peer import SEND_TIMEOUT
+from dualstack_epc.net.listener import format_address
+from dualstack_epc.net.log import logger
 
 if TYPE_CHECKING:
     import socket
     from typing import TextIO
 
-    from dualstack_epc.handler import ClientHandler
-    from dualstack_epc.listener import Listener
+    from dualstack_epc.net.listener import Listener
 
 CLOSE_TIMEOUT = 5.0  # seconds that `server_close` waits for connections to end
 
@@ -28,22 +25,8 @@ class Acceptor:
     A subclass says in `serve_client` what that is.
     """
 
-    def __init__(
-        self,
-        listener: Listener | None,
-        token: str | None = None,
-        max_workers: int = WORKERS,
-        send_timeout: float = SEND_TIMEOUT,
-    ) -> None:
-        """Accept from LISTENER, which may also be set later; `server_close` closes it.
-
-        With TOKEN a client must prove that it knows it.  MAX_WORKERS threads run calls;
-        SEND_TIMEOUT is how many seconds a client may not read.
-        """
-        self.token = token
-        self.send_timeout = send_timeout
-        self.pool = WorkerPool(max_workers)
-        self.clients: list[ClientHandler] = []
+    def __init__(self, listener: Listener | None) -> None:
+        """Accept from LISTENER, which may also be set later; `server_close` closes it."""
         self._listener = listener
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -140,13 +123,15 @@ class Acceptor:
     def server_close(self) -> None:
         """Stop listening, close every connection and end the threads.
 
-        A method that is running is not waited for longer than 5 s.
+        A thread is not waited for longer than 5 s.
         """
         if self._listener is not None:
             self._listener.close()
-        for handler in list(self.clients):
-            handler.close()
+        self.close_clients()
         for thread in list(self._connections):
             if thread is not threading.current_thread():
                 thread.join(CLOSE_TIMEOUT)
-        self.pool.close()
+
+    def close_clients(self) -> None:
+        """Make every `serve_client` return soon."""
+        raise NotImplementedError
