@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
-from dualstack_epc.wire.lisp import Brackets, Cons, HashTable, Parens, Quoted, String, Symbol
+from dualstack_epc.wire.lisp import Cons, HashTable, Quoted, Symbol, Vector
 from dualstack_epc.wire.printer import DEPTH, encode_value, to_sexp
 from dualstack_epc.wire.reader import decode_value, read
 
@@ -58,12 +58,12 @@ TO_LISP = [
     (0, "0"), (-5, "-5"), (10**30, "1" + "0" * 30), (1.5, "1.5"), (1e100, "1e+100"), (-0.0, "-0.0"),
     (math.inf, "1.0e+INF"), (-math.inf, "-1.0e+INF"), (math.nan, "0.0e+NaN"),
     ("", '""'), ('a"b\\c\n', '"a\\"b\\\\c\n"'), ("a\0b", '"a\0b"'), ("日本 🎉", '"日本 🎉"'),
-    (String("s"), '"s"'), (b"", '""'), (b'a\xff"\\\n', '"a\\377\\"\\\\\\012"'), (bytearray(b"x"), '"x"'),
+    (b"", '""'), (b'a\xff"\\\n', '"a\\377\\"\\\\\\012"'), (bytearray(b"x"), '"x"'),
     (Symbol("a-b"), "a-b"), (Symbol(":key"), ":key"), (Symbol("nil"), "nil"), (Symbol(""), "##"),
     (Symbol("a b"), "a\\ b"), (Symbol("12"), "\\12"), (Symbol("-1.5e3"), "\\-1\\.5e3"), (Symbol("."), "\\."),
     (Symbol("?a"), "\\?a"), (Symbol("a#b"), "a\\#b"), (Symbol("it's"), "it\\'s"), (Symbol("ä"), "ä"),
     ([1, "a", [2]], '(1 "a" (2))'), ((1, 2), "(1 2)"), (list(range(20)), f"({' '.join(map(str, range(20)))})"),
-    (Brackets([1, Symbol("x")]), "[1 x]"), (Brackets([]), "[]"), (Parens([1]), "(1)"),
+    (Vector([1, Symbol("x")]), "[1 x]"), (Vector([]), "[]"),
     (Quoted(Symbol("x")), "'x"), (Cons(1, 2), "(1 . 2)"), (Cons(1, Cons(2, 3)), "(1 2 . 3)"),
     (Cons(1, [2, 3]), "(1 2 3)"), (Cons(1, None), "(1)"), ([1, Symbol("."), 2], "(1 \\. 2)"),
     ({"a": 1, ":b": [2]}, "(:a 1 :b (2))"), (OrderedDict(a=1), "(:a 1)"), ({Symbol("k k"): 1}, "(:k\\ k 1)"),
@@ -91,7 +91,7 @@ FROM_LISP = [
     ('"\\e\\s\\d"', "\x1b \x7f"), ('"\0"', "\0"), ('"\\303\\244"', b"\xc3\xa4"), ('"\\101"', "A"), ('"日"', "日"),
     ("(1 (2 (3)) nil)", [1, [2, [3]], []]), ("(a . b)", Cons(Symbol("a"), Symbol("b"))), ("(1 . (2 3))", [1, 2, 3]),
     ("(1 . nil)", [1]), ("(1 2 . 3)", Cons(1, Cons(2, 3))), ("((a . 1) (b . 2))", [Cons(Symbol("a"), 1), Cons(Symbol("b"), 2)]),
-    ("[1 [2] nil]", Brackets([1, Brackets([2]), []])), ("'x", Quoted(Symbol("x"))), ("#'f", [Symbol("function"), Symbol("f")]),
+    ("[1 [2] nil]", Vector([1, Vector([2]), []])), ("'x", Quoted(Symbol("x"))), ("#'f", [Symbol("function"), Symbol("f")]),
     ("(`a ,b ,@c)", [[Symbol("`"), Symbol("a")], [Symbol(","), Symbol("b")], [Symbol(",@"), Symbol("c")]]),
     (" ( 1;x\n 2 ) ", [1, 2]), ('(1"a"2)', [1, "a", 2]), ("(:a 1 :b 2)", [Symbol(":a"), 1, Symbol(":b"), 2]),
     ('#s(hash-table size 3 test equal rehash-size 1.5 rehash-threshold 0.8 data (a 1 "b" (2)))', {Symbol("a"): 1, "b": [2]}),
@@ -214,7 +214,7 @@ VALUES = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner)
-        | st.lists(inner).map(Brackets)
+        | st.lists(inner).map(Vector)
         | inner.map(Quoted)
         | st.builds(Cons, inner, SCALARS)
         | st.dictionaries(

@@ -26,7 +26,7 @@ ALLOWED = {
     "drop_in": {"rpc", "net", "wire", "epc", "sexpdata"},
     "rpc": {"net", "wire"},
     "net": set(),
-    "wire": {"sexpdata"},
+    "wire": set(),
 }
 
 

@@ -11,7 +11,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
-    "Brackets",
     "CallTimeoutError",
     "Client",
     "CloseAfter",
@@ -35,6 +34,7 @@ __all__ = [
     "SendError",
     "Server",
     "Symbol",
+    "Vector",
     "connect",
     "current_client",
     "dial",
@@ -56,7 +56,7 @@ _NAMES = {
     "wire.errors": (
         "DualStackError", "FrameError", "OversizeError", "ProtocolError", "ReadError", "SendError",
     ),
-    "wire.lisp": ("Brackets", "Cons", "HashTable", "Quoted", "Symbol"),
+    "wire.lisp": ("Cons", "HashTable", "Quoted", "Symbol", "Vector"),
 }  # fmt: skip
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         ReadError,
         SendError,
     )
-    from dualstack_epc.wire.lisp import Brackets, Cons, HashTable, Quoted, Symbol
+    from dualstack_epc.wire.lisp import Cons, HashTable, Quoted, Symbol, Vector
 
 if not TYPE_CHECKING:  # A checker that saw this would take any name for public.
 

@@ -15,6 +15,7 @@ from epc.handler import ThreadingEPCHandler
 from epc.server import EPCClientManager, ThreadingEPCServer
 
 from dualstack_epc.drop_in import errors
+from dualstack_epc.drop_in.lisp import SEXPDATA
 from dualstack_epc.net.listener import Listener, open_at
 from dualstack_epc.rpc.core import EPCAcceptor
 from dualstack_epc.rpc.dispatch import WORKERS
@@ -36,6 +37,7 @@ class DualStackEPCHandler(ClientHandler, ThreadingEPCHandler):  # type: ignore[m
     """
 
     server: DualStackEPCServer
+    types = SEXPDATA
 
     def setup(self) -> None:
         """Begin to be a client."""

@@ -30,7 +30,7 @@ from dualstack_epc.rpc.errors import (
 from dualstack_epc.wire import messages
 from dualstack_epc.wire.errors import SendError
 from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
-from dualstack_epc.wire.lisp import Symbol
+from dualstack_epc.wire.lisp import OURS, Symbol, Types
 from dualstack_epc.wire.messages import MalformedError, Message
 from dualstack_epc.wire.printer import describe
 
@@ -64,6 +64,8 @@ class CloseAfter:
 
 class Service:
     """What a `Peer` asks of its owner.  Each method may be called from any thread."""
+
+    types: Types = OURS  # what Lisp's types are read as
 
     def get_method(self, name: str) -> Callable[..., Any]:
         """Return the method called NAME; raise AttributeError."""
@@ -199,7 +201,7 @@ class Peer:
         try:
             message = messages.parse(payload)
             uid = message.uid
-            name, args = _call_arguments(message)
+            name, args = _call_arguments(message, OURS)
             reply = messages.encode("return", uid, auth.receive(name, args))
         except (AuthenticationError, MalformedError) as error:
             self._send_reply(messages.encode_error("epc-error", uid, str(error)))
@@ -212,7 +214,7 @@ class Peer:
     def _receive(self, payload: bytes) -> None:
         """Act on the message in PAYLOAD."""
         try:
-            message = messages.parse(payload)
+            message = messages.parse(payload, self._service.types)
         except MalformedError as error:
             self._receive_malformed(error)
             return
@@ -237,7 +239,7 @@ class Peer:
     def _receive_call(self, message: Message, size: int) -> None:
         """Run the call in MESSAGE, which has SIZE bytes, as soon as there is room."""
         try:
-            name, args = _call_arguments(message)
+            name, args = _call_arguments(message, self._service.types)
         except MalformedError as error:
             self._refuse(error)
             return
@@ -449,14 +451,17 @@ def describe_error(error: BaseException) -> str:
         return f"{type(error).__name__} (its repr fails)"
 
 
-def _call_arguments(message: Message) -> tuple[str, list[Any]]:
-    """Return the method's name and the arguments of the call MESSAGE; raise `MalformedError`."""
+def _call_arguments(message: Message, types: Types) -> tuple[str, list[Any]]:
+    """Return the method's name and the arguments of the call MESSAGE; raise `MalformedError`.
+
+    TYPES are those that it was read with.
+    """
     if message.name != "call" or len(message.rest) > 2:  # noqa: PLR2004
         raise _malformed(message, "too many arguments")
     if len(message.rest) < 2:  # noqa: PLR2004
         raise _malformed(message, "a method and its arguments are needed")
     name, args = message.rest
-    if not isinstance(name, Symbol):
+    if not isinstance(name, types.symbol):
         raise MalformedError(f"{describe(name)} is no method's name", "call", message.uid)
     if not isinstance(args, list):
         raise MalformedError(f"{describe(args)} is no list of arguments", "call", message.uid)

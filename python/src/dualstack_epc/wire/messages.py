@@ -12,7 +12,7 @@ from typing import Any
 
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.frames import LIMIT
-from dualstack_epc.wire.lisp import Symbol
+from dualstack_epc.wire.lisp import OURS, Symbol, Types
 from dualstack_epc.wire.printer import describe, encode_value
 from dualstack_epc.wire.reader import decode_value
 
@@ -44,13 +44,13 @@ class MalformedError(ReadError):
         self.uid = uid
 
 
-def parse(payload: bytes) -> Message:
-    """Return the message in PAYLOAD; raise `MalformedError`."""
+def parse(payload: bytes, types: Types = OURS) -> Message:
+    """Return the message in PAYLOAD, with values of TYPES; raise `MalformedError`."""
     try:
-        value = decode_value(payload)
+        value = decode_value(payload, types)
     except ReadError as error:
         raise MalformedError(str(error), *_salvage(payload)) from error
-    if not (isinstance(value, list) and value and isinstance(value[0], Symbol)):
+    if not (isinstance(value, list) and value and isinstance(value[0], types.symbol)):
         raise MalformedError(f"no message: {describe(value)}", None, None)
     name = str(value[0])
     if len(value) == 1:

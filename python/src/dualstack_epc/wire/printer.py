@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.wire.errors import OversizeError, SendError
 from dualstack_epc.wire.frames import LIMIT
-from dualstack_epc.wire.lisp import Cons, Delimiters, HashTable, Parens, Quoted, Symbol
+from dualstack_epc.wire.lisp import Cons, HashTable, Quoted, Symbol, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 DEPTH = 1000  # of lists in lists
 LONG = 10**4300  # Python refuses to convert longer integers to decimal, as that is not linear
@@ -179,6 +181,8 @@ def _other(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911
     """
     if isinstance(item, Enum):
         return "", iter((item.value,)), ""
+    if (module := sys.modules.get("sexpdata")) and isinstance(item, _classes(module)):
+        return _sexpdata(item)
     if isinstance(item, Symbol):
         return _symbol(str(item)), None, ""
     if isinstance(item, str):
@@ -190,15 +194,14 @@ def _other(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911
     if isinstance(item, (bytes, bytearray)):
         return _bytes(bytes(item)), None, ""
     if isinstance(item, Quoted):
-        return "'", iter((item.x,)), ""
+        return "'", iter((item.value,)), ""
     return _container(item)
 
 
 def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911, a table
     """Return what `_other` returns, for an ITEM with others in it."""
-    if isinstance(item, Delimiters):
-        inner = iter(item.I)
-        return ("(", inner, ")") if isinstance(item, Parens) else ("[", inner, "]")
+    if isinstance(item, Vector):
+        return "[", iter(item), "]"
     if isinstance(item, Cons):
         return "(", _cells(item), ")"
     if isinstance(item, HashTable):
@@ -217,6 +220,25 @@ def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR
     if isinstance(item, Iterable):
         return _sequence(item)
     raise SendError(f"{describe(item)} cannot be sent")
+
+
+@lru_cache(1)
+def _classes(module: ModuleType) -> tuple[type, ...]:
+    """Return those classes of MODULE, sexpdata, that stand for Lisp's types."""
+    found = [getattr(module, name, None) for name in ("Symbol", "Quoted", "Delimiters")]
+    return tuple(each for each in found if isinstance(each, type))
+
+
+def _sexpdata(item: Any) -> tuple[str, Iterator[Any] | None, str]:
+    """Return what `_other` returns, for an ITEM of one of sexpdata's types.
+
+    Only where somebody has loaded sexpdata there is one.
+    """
+    if hasattr(item, "opener"):
+        return item.opener, iter(item.I), item.closer
+    if hasattr(item, "x"):
+        return "'", iter((item.x,)), ""
+    return _symbol(str(item.value())), None, ""
 
 
 def _sequence(items: Iterable[Any]) -> tuple[str, Iterator[Any] | None, str]:

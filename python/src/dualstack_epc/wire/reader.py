@@ -12,7 +12,7 @@ import re
 from typing import Any, NoReturn
 
 from dualstack_epc.wire.errors import ReadError
-from dualstack_epc.wire.lisp import Brackets, Cons, HashTable, Quoted, Symbol
+from dualstack_epc.wire.lisp import OURS, Cons, HashTable, Types
 from dualstack_epc.wire.printer import DEPTH
 
 # The groups of `TOKEN`.
@@ -74,8 +74,11 @@ class _Open:
         self.dot: int | None = None  # the number of items before the dot
 
 
-def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
-    """Return the value that TEXT, one S-expression, stands for; raise `ReadError`."""
+def read(text: str, types: Types = OURS) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
+    """Return the value that TEXT, one S-expression, stands for; raise `ReadError`.
+
+    TYPES are what symbols, vectors and quoted values become.
+    """
     stack: list[_Open] = []
     level = _Open("")
     items = level.items
@@ -100,7 +103,7 @@ def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what ma
                 raise ReadError(f"lists are nested deeper than {DEPTH:,}")
             continue
         elif kind in CLOSERS:
-            value = _closed(level, CLOSERS[kind], text, position)
+            value = _closed(level, CLOSERS[kind], text, position, types)
             level = stack.pop()
             items = level.items
             items.append(value)
@@ -116,7 +119,7 @@ def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what ma
             else:
                 value = atoms.get(name)
                 if value is None:
-                    value = _atom(name)
+                    value = _atom(name, types)
                     if len(atoms) < ATOMS:
                         atoms[name] = value
                 items.append(value)
@@ -129,13 +132,13 @@ def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what ma
         elif kind == RADIX:
             items.append(_radix(match[RADIX]))
         elif kind == NAMELESS:
-            items.append(Symbol(""))
+            items.append(types.symbol(""))
         elif kind == END:
             break
         else:
             _refuse(text, match.start(OTHER))
         while level.kind in PREFIXES:
-            value = _quoted(level.kind, items[0])
+            value = _quoted(level.kind, items[0], types)
             level = stack.pop()
             items = level.items
             items.append(value)
@@ -146,8 +149,8 @@ def read(text: str) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what ma
     return items[0]
 
 
-def decode_value(payload: bytes) -> Any:
-    """Return the value of PAYLOAD, an S-expression in UTF-8; raise `ReadError`."""
+def decode_value(payload: bytes, types: Types = OURS) -> Any:
+    """Return the value of PAYLOAD, an S-expression in UTF-8, as `read` does."""
     try:
         text = payload.decode()
     except UnicodeDecodeError as error:
@@ -155,10 +158,10 @@ def decode_value(payload: bytes) -> Any:
             f"byte {error.start} (0x{payload[error.start]:02x}) is no UTF-8;"
             " bytes cross in a unibyte string, with escapes"
         ) from None
-    return read(text)
+    return read(text, types)
 
 
-def _atom(name: str) -> Any:
+def _atom(name: str, types: Types) -> Any:
     """Return the number or symbol NAME."""
     if name == "t":
         return True
@@ -174,7 +177,7 @@ def _atom(name: str) -> Any:
         return float(match.group(1) + match.group(2))
     if name == ".":
         raise ReadError("a dot where no pair can be")
-    return Symbol(BACKSLASH.sub(r"\1", name) if "\\" in name else name)
+    return types.symbol(BACKSLASH.sub(r"\1", name) if "\\" in name else name)
 
 
 def _decimal(sign: str, digits: str) -> int:
@@ -264,15 +267,13 @@ def _rarely_escaped(body: str) -> str | bytes:
     return text.encode("latin-1")
 
 
-def _closed(level: _Open, bracket: str, text: str, position: int) -> Any:
+def _closed(level: _Open, bracket: str, text: str, position: int, types: Types) -> Any:
     """Return the value of LEVEL, which BRACKET closes before POSITION in TEXT."""
     kind, items = level.kind, level.items
     if bracket == ")" and kind == "(":
         return items if level.dot is None else _dotted(items, level.dot)
     if bracket == "]" and kind == "[":
-        # Its constructor, which takes other things too, needs ten times as long.
-        vector: Brackets = tuple.__new__(Brackets, (items,))
-        return vector
+        return types.vector(items)
     if bracket == ")" and kind == "#s(":
         return _hash_table(items)
     raise ReadError(f"{bracket!r} closes nothing, at {text[max(0, position - 40) : position]!r}")
@@ -304,9 +305,9 @@ def _hash_table(items: list[Any]) -> HashTable:
         raise ReadError(f"a hash table with a list as a key cannot cross: {error}") from None
 
 
-def _quoted(kind: str, item: Any) -> Any:
+def _quoted(kind: str, item: Any, types: Types) -> Any:
     """Return ITEM behind a quote of KIND."""
-    return Quoted(item) if kind == "'" else [Symbol(QUOTES[kind]), item]
+    return types.quoted(item) if kind == "'" else [types.symbol(QUOTES[kind]), item]
 
 
 def _refuse(text: str, start: int) -> NoReturn:
