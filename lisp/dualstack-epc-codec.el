@@ -42,20 +42,21 @@
 
 ;;;; To bytes
 
-(defun dualstack-epc-codec-encode (message)
+(defun dualstack-epc-codec-encode (message &optional margin)
   "Return the frame of the list MESSAGE, a unibyte string.
+MARGIN, a string of blanks, comes before the newline at its end.
 Signal `dualstack-epc-unsendable' if a value in it has no readable syntax,
 is a string with text properties, or the frame would be too large."
   (let* ((text (dualstack-epc-codec--print message))
          (payload (encode-coding-string text 'utf-8-unix t))
-         (length (1+ (length payload))))
+         (length (+ (length payload) (length margin) 1)))
     (when (string-match-p "#" text)
       (dualstack-epc-codec--check message (length text)))
     (when (> length dualstack-epc-codec-limit)
       (signal 'dualstack-epc-unsendable
               (list (format "A message of %d bytes; the protocol allows %d"
                             length dualstack-epc-codec-limit))))
-    (concat (format "%06x" length) payload "\n")))
+    (concat (format "%06x" length) payload margin "\n")))
 
 (defun dualstack-epc-codec--print (message)
   "Return MESSAGE printed, whatever the user has set for printing."

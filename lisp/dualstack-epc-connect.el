@@ -71,6 +71,8 @@ attempt up."
 (defun dualstack-epc-connect--prove (connection token done fail)
   "Have both sides of CONNECTION prove TOKEN, then call DONE.
 Or else call FAIL with the error."
+  ;; A stranger is shown nothing more.
+  (setf (dualstack-epc-connection--peer connection) nil)
   (let* ((nonce (dualstack-epc-auth-nonce))
          (refuse (lambda (err)
                    (funcall fail (list 'dualstack-epc-auth-error
@@ -89,7 +91,9 @@ Or else call FAIL with the error."
                     (dualstack-epc-auth-answer token nonce reply)
                     (lambda (value)
                       (if (eq value t)
-                          (funcall done)
+                          (progn
+                            (dualstack-epc-link-meet connection)
+                            (funcall done))
                         (funcall refuse '(error "The server refuses the token")))))
          (dualstack-epc-auth-error (funcall fail err)))))))
 
@@ -133,7 +137,7 @@ There is no authentication: any user of this machine can connect."
    :filter #'ignore
    :sentinel (lambda (process event)
                (when (string-prefix-p "open" event)
-                 (let ((connection (dualstack-epc-attach process)))
+                 (let ((connection (dualstack-epc-attach process t)))
                    (dolist (method methods)
                      (apply #'dualstack-epc-define-method connection method))
                    (when on-connect

@@ -63,7 +63,7 @@ the next event, so one job for each timer would be one for each event."
                 (progn
                   ;; If the job waits, the others are run meanwhile.
                   (dualstack-epc-later--arm)
-                  (dualstack-epc-later--run-one job)
+                  (dualstack-epc-later-run-one job)
                   (< (float-time) end)))))
   (if (or dualstack-epc-later--now dualstack-epc-later--jobs)
       (dualstack-epc-later--arm)
@@ -71,7 +71,7 @@ the next event, so one job for each timer would be one for each event."
       (cancel-timer dualstack-epc-later--timer)
       (setq dualstack-epc-later--timer nil))))
 
-(defun dualstack-epc-later--run-one (job)
+(defun dualstack-epc-later-run-one (job)
   "Run JOB, a list of a function and its arguments, whatever it does."
   (condition-case nil
       (condition-case-unless-debug err

@@ -29,54 +29,22 @@
 ;;    (return-error UID MESSAGE) and (epc-error UID MESSAGE) end the request
 ;;    at once; user code never runs in the filter, but from a timer.
 ;; 4. (call ...) and (methods ...) of the peer are answered from that timer,
-;;    with functions that `dualstack-epc-define-method' has defined.
-;; 5. When the process ends, `dualstack-epc--end' ends every request.
+;;    with functions that `dualstack-epc-define-method' has defined
+;;    (dualstack-epc-answer.el).
+;; 5. When the process ends, `dualstack-epc-link-end' ends every request.
+;;
+;; Sending never waits (dualstack-epc-flow.el), and of many calls at once most
+;; are held back until others have their replies (dualstack-epc-window.el).
 
 ;;; Code:
 
 (require 'cl-lib)
 (require 'subr-x)
 (require 'dualstack)
-(require 'dualstack-epc-codec)
-(require 'dualstack-epc-later)
+(require 'dualstack-epc-link)
+(require 'dualstack-epc-answer)
 
 (define-error 'dualstack-epc-remote-error "The method failed" 'dualstack-epc-error)
-(define-error 'dualstack-epc-timeout "No reply in time" 'dualstack-epc-error)
-(define-error 'dualstack-epc-closed "The connection is closed" 'dualstack-epc-error)
-
-;;;; Structs
-
-(cl-defstruct (dualstack-epc-connection (:constructor dualstack-epc--make)
-                                        (:copier nil))
-  "An EPC connection.
-NAME is a string.  PROCESS is what it runs over.  METHODS is a list of
-\(NAME FUNCTION ARGLIST DOCUMENTATION), what the peer can call.  CALLS and
-ERRORS count the calls made and those that failed.  ENDED is nil, or says
-why the connection is over; then ON-END is called with it, if it is a
-function."
-  name process methods (calls 0) (errors 0) ended on-end
-  (-pending (make-hash-table)) (-input nil) (-length nil) (-last-uid 0))
-
-(cl-defstruct (dualstack-epc--request (:constructor dualstack-epc--request-make)
-                                      (:copier nil))
-  "A call that waits for its reply.
-STATE is nil, `return', or the condition of an error; VALUE is the value
-or the error's data."
-  uid method then else timer state value)
-
-;;;; Customization
-
-(defcustom dualstack-epc-timeout 60
-  "Seconds after which `dualstack-epc-call' gives up.  Nil means never."
-  :type '(choice number (const :tag "Never" nil))
-  :group 'dualstack
-  :package-version '(dualstack . "0.1.0"))
-
-(defcustom dualstack-epc-log-events nil
-  "Non-nil means that messages are logged in *dualstack-log*, shortened."
-  :type 'boolean
-  :group 'dualstack
-  :package-version '(dualstack . "0.1.0"))
 
 ;;;###autoload
 (defun dualstack-epc-toggle-log ()
@@ -86,25 +54,17 @@ or the error's data."
   (message "EPC messages are %s logged in *dualstack-log*"
            (if dualstack-epc-log-events "now" "no longer")))
 
-(defun dualstack-epc--log (connection format &rest args)
-  "Log FORMAT with ARGS for CONNECTION if `dualstack-epc-log-events' is non-nil."
-  (when dualstack-epc-log-events
-    (dualstack-log "%s: %s" (dualstack-epc-connection-name connection)
-                   (truncate-string-to-width
-                    (replace-regexp-in-string "\n" "\\n" (apply #'format format args)
-                                              t t)
-                    500 nil nil "..."))))
-
 ;;;; The connection
 
-(defun dualstack-epc-attach (process)
+(defun dualstack-epc-attach (process &optional begun)
   "Return a new EPC connection over PROCESS, which is open.
-Its filter, sentinel and coding systems become those of the connection."
-  (let ((connection (dualstack-epc--make :name (process-name process)
-                                         :process process
-                                         :-input (generate-new-buffer
-                                                  " *dualstack-epc*"))))
-    (with-current-buffer (dualstack-epc-connection--input connection)
+Its filter, sentinel and coding systems become those of the connection.
+BEGUN means that it was the other end that has connected."
+  (let ((connection (dualstack-epc-link-make process)))
+    (unless begun
+      (setf (dualstack-epc-connection--peer connection) 'unknown))
+    (with-current-buffer (setf (dualstack-epc-connection--input connection)
+                               (generate-new-buffer " *dualstack-epc*"))
       (buffer-disable-undo)
       (set-buffer-multibyte nil))
     (set-process-coding-system process 'binary 'binary)
@@ -115,47 +75,30 @@ Its filter, sentinel and coding systems become those of the connection."
     (set-process-sentinel process
                           (lambda (process event)
                             (unless (process-live-p process)
-                              (dualstack-epc--end connection event))))
+                              (dualstack-epc-link-end connection event))))
     (unless (process-live-p process)
-      (dualstack-epc--end connection "not open"))
+      (dualstack-epc-link-end connection "not open"))
     connection))
 
 (defun dualstack-epc-close (connection)
   "Close CONNECTION.  Its requests end with `dualstack-epc-closed' at once."
-  (dualstack-epc--end connection "closed here"))
+  (dualstack-epc-link-end connection "closed here"))
 
 (defun dualstack-epc-live-p (connection)
   "Return non-nil if CONNECTION is open."
   (null (dualstack-epc-connection-ended connection)))
 
-(defun dualstack-epc--end (connection reason)
-  "Note that CONNECTION is over for REASON, and end its requests."
-  (unless (dualstack-epc-connection-ended connection)
-    (setf (dualstack-epc-connection-ended connection) (string-trim reason))
-    (dualstack-epc--log connection "Closed: %s"
-                        (dualstack-epc-connection-ended connection))
-    (let ((process (dualstack-epc-connection-process connection)))
-      (set-process-sentinel process #'ignore)
-      (set-process-filter process #'ignore)
-      (delete-process process))
-    (kill-buffer (dualstack-epc-connection--input connection))
-    (dolist (request (cl-loop for request being the hash-values of
-                              (dualstack-epc-connection--pending connection)
-                              collect request))
-      (dualstack-epc--finish connection request 'dualstack-epc-closed
-                             (list (dualstack-epc-connection-ended connection))))
-    (when (dualstack-epc-connection-on-end connection)
-      (dualstack-epc-later (dualstack-epc-connection-on-end connection) connection))))
-
 ;;;; Calling
 
 (cl-defun dualstack-epc-call (connection method args
                                          &key (timeout dualstack-epc-timeout)
-                                         cancel-on-input)
+                                         cancel-on-input progress)
   "Call METHOD, a symbol, with the list ARGS over CONNECTION; return its value.
 Timers and filters run meanwhile, and may call too.  TIMEOUT is in seconds,
 nil for none.  If CANCEL-ON-INPUT is non-nil and the user types, give up and
-return its value.  A reply that comes after all is dropped.
+return its value.  PROGRESS is called with each value that the method yields
+before its end.  A call that is given up, by \\`C-g' too, is cancelled at the
+other end.  A reply that comes after all is dropped.
 
 Signal `dualstack-epc-remote-error' if the method failed,
 `dualstack-epc-protocol-error' if there is none or the peer's answer is no
@@ -164,19 +107,26 @@ EPC, `dualstack-epc-unsendable', `dualstack-epc-timeout' or
   (dualstack-epc--wait connection
                        (dualstack-epc--request connection 'call
                                                (list method args)
-                                               :timeout timeout)
+                                               :timeout timeout :awaited t
+                                               :progress progress)
                        cancel-on-input))
 
 (cl-defun dualstack-epc-call-async (connection method args
-                                               &key then else
+                                               &key then else progress
                                                (timeout dualstack-epc-timeout))
   "Call METHOD, a symbol, with the list ARGS over CONNECTION; return a handle.
 Later one of these is called, and once: THEN with the value, or ELSE with
 the error, a list of a condition and data as `dualstack-epc-call' signals
-it.  TIMEOUT is in seconds, nil for none.  `dualstack-epc-cancel' takes the
-handle.  What cannot be sent is signalled at once."
+it.  PROGRESS is called before with each value that the method yields, in
+order.  TIMEOUT is in seconds, nil for none.  `dualstack-epc-cancel' takes the
+handle.  What cannot be sent is signalled at once.
+
+This never waits.  Up to 64 calls wait for replies at once; others are held
+back until then, in their order, and their time runs.  Strings in ARGS must
+not be changed meanwhile."
   (dualstack-epc--request connection 'call (list method args)
-                          :then then :else else :timeout timeout))
+                          :then then :else else :timeout timeout
+                          :progress progress))
 
 (cl-defun dualstack-epc-methods (connection &key (timeout dualstack-epc-timeout))
   "Return what can be called over CONNECTION.
@@ -184,76 +134,31 @@ It is a list of lists of a name, an argument list and documentation.
 TIMEOUT and errors are as for `dualstack-epc-call'."
   (dualstack-epc--wait connection
                        (dualstack-epc--request connection 'methods nil
-                                               :timeout timeout)
+                                               :timeout timeout :awaited t)
                        nil))
 
 (defun dualstack-epc-cancel (connection handle)
-  "Forget the call HANDLE of `dualstack-epc-call-async' over CONNECTION.
-Neither of its functions is called.  After one of them was, do nothing."
-  (dualstack-epc--forget connection handle)
-  (setf (dualstack-epc--request-then handle) nil
-        (dualstack-epc--request-else handle) nil))
+  "Cancel the call HANDLE of `dualstack-epc-call-async' over CONNECTION.
+It ends at the other end too, and neither of its functions is called.  After
+one of them was, do nothing."
+  (dualstack-epc-window-cancel (dualstack-epc-connection--window connection) handle))
 
-(cl-defun dualstack-epc--request (connection kind rest &key then else timeout)
+(cl-defun dualstack-epc--request (connection kind rest
+                                             &key then else progress timeout awaited)
   "Send (KIND UID . REST) over CONNECTION; return the request.
-THEN, ELSE and TIMEOUT are as for `dualstack-epc-call-async'."
+THEN, ELSE, PROGRESS and TIMEOUT are as for `dualstack-epc-call-async'.
+AWAITED means that the caller looks at the time."
   (when (dualstack-epc-connection-ended connection)
     (signal 'dualstack-epc-closed (list (dualstack-epc-connection-ended connection))))
-  (let* ((uid (cl-incf (dualstack-epc-connection--last-uid connection)))
-         (frame (dualstack-epc-codec-encode (cl-list* kind uid rest)))
-         (request (dualstack-epc--request-make
-                   :uid uid :method (or (car rest) kind) :then then :else else)))
-    (puthash uid request (dualstack-epc-connection--pending connection))
-    (cl-incf (dualstack-epc-connection-calls connection))
-    (when timeout
-      (setf (dualstack-epc--request-timer request)
-            (run-at-time timeout nil #'dualstack-epc--time-out
-                         connection request timeout)))
-    (let ((sent nil))
-      (unwind-protect
-          (progn
-            (dualstack-epc--send connection frame)
-            (setq sent t))
-        ;; What is signalled is the end of this call: there is no second one.
-        (unless sent
-          (dualstack-epc-cancel connection request))))
+  (let* ((window (dualstack-epc-connection--window connection))
+         (uid (dualstack-epc-window-uid window))
+         (request (dualstack-epc-request--make
+                   :uid uid :method (or (car rest) kind) :message (cl-list* kind uid rest)
+                   :then then :else else :progress progress :timeout timeout
+                   :awaited awaited
+                   :urgent (or (eq kind 'methods) (dualstack-epc-answer-running-p)))))
+    (dualstack-epc-window-add window request)
     request))
-
-(defun dualstack-epc--time-out (connection request timeout)
-  "End REQUEST of CONNECTION, for which TIMEOUT seconds have passed."
-  (dualstack-epc--finish connection request 'dualstack-epc-timeout
-                         (list (dualstack-epc--request-method request)
-                               (format "no reply within %s s" timeout))))
-
-(defun dualstack-epc--finish (connection request state value)
-  "End REQUEST of CONNECTION with STATE and VALUE."
-  (dualstack-epc--forget connection request)
-  (unless (eq state 'return)
-    (cl-incf (dualstack-epc-connection-errors connection)))
-  (setf (dualstack-epc--request-state request) state
-        (dualstack-epc--request-value request) value)
-  (when (or (dualstack-epc--request-then request)
-            (dualstack-epc--request-else request))
-    (dualstack-epc-later #'dualstack-epc--tell request)))
-
-(defun dualstack-epc--tell (request)
-  "Call the function that waits for the end of REQUEST, if it still does."
-  (let ((state (dualstack-epc--request-state request))
-        (value (dualstack-epc--request-value request))
-        (then (dualstack-epc--request-then request))
-        (else (dualstack-epc--request-else request)))
-    (cond ((and then (eq state 'return))
-           (funcall then value))
-          ((and else (not (eq state 'return)))
-           (funcall else (cons state value))))))
-
-(defun dualstack-epc--forget (connection request)
-  "Drop REQUEST of CONNECTION, and its timer."
-  (remhash (dualstack-epc--request-uid request)
-           (dualstack-epc-connection--pending connection))
-  (when (dualstack-epc--request-timer request)
-    (cancel-timer (dualstack-epc--request-timer request))
-    (setf (dualstack-epc--request-timer request) nil)))
 
 (defconst dualstack-epc--slice 0.05
   "Longest time in seconds that a wait goes on without a look.
@@ -271,40 +176,31 @@ it: Emacs would return at once, and never get to call the sentinel."
   "Wait for REQUEST of CONNECTION and return its value, or signal its error.
 CANCEL-ON-INPUT is as for `dualstack-epc-call'."
   (let ((read-process-output-max (max read-process-output-max 65536))
+        (window (dualstack-epc-connection--window connection))
         (cancelled nil))
     (unwind-protect
         (with-local-quit
-          (while (not (or (dualstack-epc--request-state request)
+          (while (not (or (dualstack-epc-request-state request)
                           (setq cancelled (and cancel-on-input (input-pending-p)))))
-            (dualstack-epc-await connection dualstack-epc--slice)))
-      (unless (dualstack-epc--request-state request)
-        (dualstack-epc--forget connection request)))
-    (pcase (dualstack-epc--request-state request)
-      ('return (dualstack-epc--request-value request))
-      ('nil (if cancelled
-                cancel-on-input
-              ;; Inside a timer C-g has ended the wait without a signal.
-              (signal 'quit nil)))
-      (condition (signal condition (dualstack-epc--request-value request))))))
+            (dualstack-epc--wait-slice connection window request))
+          (dualstack-epc-window-run-reports request))
+      (dualstack-epc-window-cancel window request))
+    (pcase (dualstack-epc-request-state request)
+      ('return (dualstack-epc-request-value request))
+      ('cancelled (if cancelled
+                      cancel-on-input
+                    ;; Inside a timer C-g has ended the wait without a signal.
+                    (signal 'quit nil)))
+      (condition (signal condition (dualstack-epc-request-value request))))))
 
-;;;; Sending
-
-(defun dualstack-epc--send (connection frame)
-  "Send FRAME over CONNECTION.
-If `quit' comes between, the peer has half a frame, and the connection ends."
-  (when dualstack-epc-log-events
-    (dualstack-epc--log connection "-> %s" (substring frame 6)))
-  (let ((sent nil))
-    (unwind-protect
-        (progn
-          (condition-case err
-              (process-send-string (dualstack-epc-connection-process connection) frame)
-            (error (dualstack-epc--end connection (error-message-string err))
-                   (signal 'dualstack-epc-closed
-                           (list (dualstack-epc-connection-ended connection)))))
-          (setq sent t))
-      (unless sent
-        (dualstack-epc--end connection "sending was interrupted")))))
+(defun dualstack-epc--wait-slice (connection window request)
+  "Wait a while for REQUEST of WINDOW over CONNECTION, or end it if it is late."
+  (let* ((deadline (dualstack-epc-request-deadline request))
+         (left (and deadline (- deadline (float-time)))))
+    (if (and left (<= left 0))
+        (dualstack-epc-window-time-out window request)
+      (dualstack-epc-await connection (min dualstack-epc--slice
+                                           (or left dualstack-epc--slice))))))
 
 ;;;; Receiving
 
@@ -318,7 +214,7 @@ again."
       (insert bytes))
     (let (payload)
       (while (setq payload (dualstack-epc--next-payload connection))
-        (dualstack-epc--log connection "<- %s" payload)
+        (dualstack-epc-link-log connection "<- %s" payload)
         (dualstack-epc--receive connection payload)))))
 
 (defun dualstack-epc--next-payload (connection)
@@ -335,9 +231,9 @@ A malformed header ends the connection."
               (setf (dualstack-epc-connection--length connection)
                     (string-to-number (match-string 0) 16))
               (delete-region (point-min) (+ (point-min) 6)))
-          (dualstack-epc--end connection
-                              (format "the peer sent %S, which is no EPC"
-                                      (buffer-substring 1 7)))))
+          (dualstack-epc-link-end connection
+                                      (format "the peer sent %S, which is no EPC"
+                                          (buffer-substring 1 7)))))
       (let ((length (dualstack-epc-connection--length connection)))
         (when (and length (buffer-live-p (current-buffer)) (>= (buffer-size) length))
           (setf (dualstack-epc-connection--length connection) nil)
@@ -350,106 +246,57 @@ A malformed header ends the connection."
                    (dualstack-epc-protocol-error
                     (dualstack-epc--receive-unreadable connection payload err)
                     nil))))
+    (dualstack-epc-link-note-margin connection payload)
     (pcase (car message)
       ('nil)
-      ('call (dualstack-epc-later #'dualstack-epc--answer connection message))
-      ('methods (dualstack-epc-later #'dualstack-epc--answer-methods
-                                      connection (cadr message)))
+      ('call (dualstack-epc-answer-call connection message))
+      ('methods (dualstack-epc-later #'dualstack-epc-answer-methods
+                                     connection (cadr message)))
       ((or 'return 'return-error 'epc-error)
        (dualstack-epc--receive-reply connection message))
-      (_ (dualstack-epc--reply connection 'epc-error (cadr message)
-                               "Unknown message")))))
+      (_ (dualstack-epc-link-reply connection 'epc-error (cadr message)
+                                   "Unknown message")))))
+
+(defun dualstack-epc--pending (connection)
+  "Return the table of the requests of CONNECTION that wait for replies."
+  (dualstack-epc-window-pending (dualstack-epc-connection--window connection)))
 
 (defun dualstack-epc--receive-reply (connection message)
   "End the request that MESSAGE is the reply to, over CONNECTION."
-  (let* ((request (gethash (cadr message)
-                           (dualstack-epc-connection--pending connection)))
-         (method (and request (dualstack-epc--request-method request))))
-    (cond ((null request)
-           (dualstack-epc--log connection "Dropped: %S is no call that waits"
-                               (cadr message)))
-          ((not (eq (car message) 'return))
-           (dualstack-epc--finish connection request
-                                  (if (eq (car message) 'return-error)
+  (pcase-let ((`(,kind ,uid . ,rest) message))
+    (cond ((not (eq kind 'return))
+           (dualstack-epc--finish connection uid
+                                  (if (eq kind 'return-error)
                                       'dualstack-epc-remote-error
                                     'dualstack-epc-protocol-error)
-                                  (list method (nth 2 message))))
-          ((= (length message) 3)
-           (dualstack-epc--finish connection request 'return (nth 2 message)))
+                                  (car rest)))
+          ((= (length rest) 1)
+           (dualstack-epc--finish connection uid 'return (car rest)))
           (t
-           (dualstack-epc--finish connection request 'dualstack-epc-protocol-error
-                                  (list method "A reply with not one value"))))))
+           (dualstack-epc--finish connection uid 'dualstack-epc-protocol-error
+                                  "A reply with not one value")))))
+
+(defun dualstack-epc--finish (connection uid state value)
+  "End the request UID of CONNECTION with STATE and VALUE, if there is one.
+For an error, VALUE is the message."
+  (let ((request (gethash uid (dualstack-epc--pending connection))))
+    (if request
+        (dualstack-epc-window-finish
+         (dualstack-epc-connection--window connection) request state
+         (if (eq state 'return) value
+           (list (dualstack-epc-request-method request) value)))
+      (dualstack-epc-link-log connection "Dropped: %S is no call that waits" uid))))
 
 (defun dualstack-epc--receive-unreadable (connection payload err)
   "Answer the request in PAYLOAD over CONNECTION, or end the one it is for.
 ERR is why it cannot be read."
   (pcase (dualstack-epc-codec-uid payload)
     (`(,(or 'return 'return-error 'epc-error) . ,uid)
-     (let ((request (gethash uid (dualstack-epc-connection--pending connection))))
-       (when request
-         (dualstack-epc--finish connection request 'dualstack-epc-protocol-error
-                                (cons (dualstack-epc--request-method request)
-                                      (cdr err))))))
+     (dualstack-epc--finish connection uid 'dualstack-epc-protocol-error (cadr err)))
     (`(,(or 'call 'methods) . ,uid)
-     (dualstack-epc--reply connection 'return-error uid (error-message-string err)))
+     (dualstack-epc-link-reply connection 'return-error uid (error-message-string err)))
     (_
-     (dualstack-epc--reply connection 'epc-error nil (error-message-string err)))))
-
-;;;; Methods of our own
-
-(defun dualstack-epc-define-method (connection name function
-                                               &optional arglist documentation)
-  "Let the peer of CONNECTION call FUNCTION as the method NAME, a symbol.
-The function's value is the reply; an error it signals is sent as such.
-ARGLIST and DOCUMENTATION are for the peer's information."
-  (setf (alist-get name (dualstack-epc-connection-methods connection))
-        (list function arglist (or documentation (documentation function) "")))
-  name)
-
-(defun dualstack-epc--answer (connection message)
-  "Run the call MESSAGE of CONNECTION's peer and reply."
-  (pcase-let* ((`(,_ ,uid ,name ,args) message)
-               (function (car (alist-get name
-                                         (dualstack-epc-connection-methods connection)))))
-    (cond ((not (and (= (length message) 4) (symbolp name) (proper-list-p args)))
-           (dualstack-epc--reply connection 'epc-error uid "Not a call"))
-          ((null function)
-           (dualstack-epc--reply connection 'epc-error uid
-                                 (format "No such method: %s" name)))
-          (t
-           (let (reply)
-             (unwind-protect
-                 (setq reply
-                       (condition-case err
-                           ;; In a timer C-g works only so, and ends this alone.
-                           (let ((inhibit-quit nil))
-                             (cons 'return (apply function args)))
-                         (quit '(return-error . "The method was quit"))
-                         (error (cons 'return-error (error-message-string err)))))
-               (dualstack-epc--reply connection (or (car reply) 'return-error) uid
-                                     (if reply (cdr reply) "The method was left"))))))))
-
-(defun dualstack-epc--answer-methods (connection uid)
-  "Send the list of methods over CONNECTION as the reply to UID."
-  (dualstack-epc--reply
-   connection 'return uid
-   (mapcar (pcase-lambda (`(,name ,_ ,arglist ,documentation))
-             (list name arglist (substring-no-properties documentation)))
-           (dualstack-epc-connection-methods connection))))
-
-(defun dualstack-epc--reply (connection kind uid value)
-  "Send (KIND UID VALUE) over CONNECTION if that is open.
-If VALUE cannot be sent, that is the reply."
-  (unless (dualstack-epc-connection-ended connection)
-    (ignore-error dualstack-epc-closed
-      (dualstack-epc--send
-       connection
-       (condition-case err
-           (dualstack-epc-codec-encode (list kind uid value))
-         (dualstack-epc-unsendable
-          (dualstack-epc-codec-encode
-           (list 'return-error uid
-                 (substring-no-properties (error-message-string err))))))))))
+     (dualstack-epc-link-reply connection 'epc-error nil (error-message-string err)))))
 
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
 (autoload 'dualstack-epc-connect-async "dualstack-epc-connect")

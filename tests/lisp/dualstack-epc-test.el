@@ -189,7 +189,7 @@ What that has printed is in the current buffer once it has ended."
       (process-send-string
        peer (mapconcat (lambda (handle)
                          (dualstack-epc-test-frame
-                          (format "(return %d t)" (dualstack-epc--request-uid handle))))
+                          (format "(return %d t)" (dualstack-epc-request-uid handle))))
                        (list first second) ""))
       (dualstack-test-wait (lambda () called))
       (dualstack-epc-test-settle)
@@ -201,7 +201,7 @@ What that has printed is in the current buffer once it has ended."
     (dualstack-epc-cancel client (dualstack-epc-call-async client 'echo '(1)
                                                            :then #'error :else #'error))
     (should (= (dualstack-epc-call client 'echo '(2)) 2))
-    (should (= 0 (hash-table-count (dualstack-epc-connection--pending client))))))
+    (should (= 0 (hash-table-count (dualstack-epc--pending client))))))
 
 ;;;; Waiting inside waiting
 
@@ -268,7 +268,7 @@ f(slow)
     (should (equal (dualstack-epc-test-error
                     (dualstack-epc-call connection 'slow nil :timeout 0.05))
                    '(dualstack-epc-timeout slow "no reply within 0.05 s")))
-    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))
+    (should (= 0 (hash-table-count (dualstack-epc--pending connection))))
     (let (ended)
       (dualstack-epc-call-async connection 'slow nil :timeout 0.05 :then #'error
                                 :else (lambda (err) (push (car err) ended)))
@@ -332,7 +332,7 @@ f(slow)
                             (dualstack-epc-call connection 'never nil)
                           (quit 'quit))))
       (cancel-timer timer))
-    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))
+    (should (= 0 (hash-table-count (dualstack-epc--pending connection))))
     (should (dualstack-epc-live-p connection))))
 
 (dualstack-deftest dualstack-epc-cancel-on-input ()
@@ -341,7 +341,7 @@ f(slow)
     (let ((unread-command-events nil))
       (run-at-time 0.05 nil (lambda () (push ?a unread-command-events)))
       (should (eq (dualstack-epc-call connection 'never nil :cancel-on-input 'typed) 'typed)))
-    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))))
+    (should (= 0 (hash-table-count (dualstack-epc--pending connection))))))
 
 (dualstack-deftest dualstack-epc-callbacks-harm-nothing ()
   "A callback or method that signals or quits harms nothing else."

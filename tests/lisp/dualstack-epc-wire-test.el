@@ -55,7 +55,8 @@
   "What cannot be read ends its call, or gets an error as reply."
   (dualstack-epc-test-with-raw (connection peer)
     (dolist (reply '("(return %d #<buffer x>)" "(return %d 1 2)" "(return %d)" "(return %d (1 . ))"))
-      (let ((uid (1+ (dualstack-epc-connection--last-uid connection))))
+      (let ((uid (1+ (dualstack-epc-window--last-uid
+                      (dualstack-epc-connection--window connection)))))
         (run-at-time 0 nil #'process-send-string peer
                      (dualstack-epc-test-frame (format reply uid)))
         (should (eq (car (dualstack-epc-test-error
@@ -104,7 +105,7 @@
       (should (eq (car err) 'dualstack-epc-unsendable)))
     (dolist (value (list "#(not \"properties\")" '\#<x> "#<buffer>" [1 "#"]))
       (should (equal (dualstack-epc-call client 'echo (list value)) (list value))))
-    (should (= 0 (hash-table-count (dualstack-epc-connection--pending client))))))
+    (should (= 0 (hash-table-count (dualstack-epc--pending client))))))
 
 (dualstack-deftest dualstack-epc-printing-options-do-not-matter ()
   "Whatever the user has set for printing, values cross whole."

@@ -70,7 +70,7 @@ with another's reply."
           (dualstack-epc-error (funcall note (car err))))))
     (dualstack-test-wait (lambda () (not (cl-position nil ends))) 10)
     (should (< (- (float-time) start) 5))
-    (should (= 0 (hash-table-count (dualstack-epc-connection--pending connection))))
+    (should (= 0 (hash-table-count (dualstack-epc--pending connection))))
     (mapc (lambda (outcome) (cl-pushnew outcome outcomes)) ends)
     (should-not (memq 'twice outcomes))
     (should-not (memq 'wrong outcomes))

@@ -1,0 +1,225 @@
+;;; dualstack-epc-flow-test.el --- Tests of sending, holding back and cancelling  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; What does not read is a real process that is stopped, and what is slow a
+;; real Python.
+
+;;; Code:
+
+(require 'dualstack-epc-helper)
+
+(defmacro dualstack-epc-test-with-deaf (connection &rest body)
+  "Run BODY with CONNECTION, whose other end is not reading."
+  (declare (indent 1) (debug (symbolp body)))
+  `(dualstack-test-with-child (child dualstack-test-python "-c" "
+import socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+s.bind(('127.0.0.1', 0)); s.listen()
+print(s.getsockname()[1], flush=True)
+c, _ = s.accept()
+time.sleep(60)
+")
+     (let ((,connection (dualstack-epc-connect "127.0.0.1" (dualstack-test-child-port child))))
+       (unwind-protect
+           (progn ,@body)
+         (dualstack-epc-close ,connection)))))
+
+(defun dualstack-epc-test-seconds (function)
+  "Return how many seconds a call of FUNCTION takes."
+  (let ((start (float-time)))
+    (funcall function)
+    (- (float-time) start)))
+
+(dualstack-deftest dualstack-epc-flow-async-never-waits ()
+  "An asynchronous call to a peer that does not read returns at once."
+  (dualstack-epc-test-with-deaf connection
+    (let ((err nil))
+      (should (< (dualstack-epc-test-seconds
+                  (lambda ()
+                    (dotimes (_ 4)
+                      (dualstack-epc-call-async connection 'x (list (make-string 15000000 ?x)) :timeout 1
+                                                :else (lambda (e) (setq err e))))))
+                 2))
+      ;; The send that makes no progress in its time ends the connection.
+      (dualstack-test-wait (lambda () err))
+      (should (eq (car err) 'dualstack-epc-timeout))
+      (dualstack-test-wait (lambda () (not (dualstack-epc-live-p connection))))
+      (should (string-match-p "has read nothing for 1 s"
+                              (dualstack-epc-connection-ended connection))))))
+
+(dualstack-deftest dualstack-epc-flow-nobody-elses-code ()
+  "While bytes are sent no timer, filter or sentinel runs."
+  (dualstack-epc-test-with-deaf connection
+    (let* ((ran nil)
+           (timer (run-at-time 0 nil (lambda () (setq ran t)))))
+      (dualstack-epc-call-async connection 'x (list (make-string 15000000 ?x)))
+      (should-not ran)
+      (dualstack-test-wait (lambda () ran))
+      (cancel-timer timer))))
+
+(dualstack-deftest dualstack-epc-flow-quit-in-a-timer ()
+  "C-g ends a call inside a timer although its peer does not read."
+  (dualstack-epc-test-with-deaf connection
+    (let ((state nil))
+      (run-at-time 0 nil
+                   (lambda ()
+                     (condition-case nil
+                         (let ((inhibit-quit nil))
+                           (run-at-time 0.1 nil (lambda () (setq quit-flag t)))
+                           (dualstack-epc-call connection 'x
+                                               (list (make-string 15000000 ?x))))
+                       (quit (setq state 'quit)))))
+      (should (< (dualstack-epc-test-seconds
+                  (lambda () (dualstack-test-wait (lambda () state))))
+                 3))
+      (should (eq state 'quit)))))
+
+(dualstack-deftest dualstack-epc-flow-nothing-is-lost ()
+  "What a slow reader gets is whole and in order, whatever its size."
+  (dualstack-epc-test-with-python
+      (connection "
+import time
+def size(index, text):
+    time.sleep(0.01)
+    return [index, len(text), text[:1], text[-1:]]
+f(size)
+")
+    (let ((values nil)
+          (sizes '(10 70000 3000000 65530 1 16000000 131072 5 900000)))
+      (cl-loop for size in sizes
+               for index from 0
+               do (dualstack-epc-call-async
+                   connection 'size (list index (concat (make-string size ?x) "y"))
+                   :then (lambda (value) (push value values)) :else #'error))
+      (dualstack-test-wait (lambda () (= (length values) (length sizes))) 60)
+      (should (equal (sort values (lambda (a b) (< (car a) (car b))))
+                     (cl-loop for size in sizes
+                              for index from 0
+                              collect (list index (1+ size) "x" "y")))))))
+
+(dualstack-deftest dualstack-epc-flow-many-calls-at-once ()
+  "Thousands of calls of 100 KB to a slow method leave Emacs responsive."
+  (dualstack-epc-test-with-python
+      (connection "
+import threading, time
+most, now, lock = 0, 0, threading.Lock()
+def slow(index, text):
+    global most, now
+    with lock:
+        now += 1
+        most = max(most, now)
+    time.sleep(0.01)
+    with lock:
+        now -= 1
+    return index
+f(slow)
+f(lambda: most, 'most')
+")
+    (let* ((count 1500)
+           (text (make-string 100000 ?x))
+           (before (dualstack-epc-test-memory))
+           (values nil) (gaps nil) (last (float-time))
+           (timer (run-at-time 0.01 0.01
+                               (lambda ()
+                                 (push (- (float-time) last) gaps)
+                                 (setq last (float-time))))))
+      (unwind-protect
+          (progn
+            (dotimes (i count)
+              (dualstack-epc-call-async connection 'slow (list i text)
+                                        :then (lambda (value) (push value values))
+                                        :else #'error))
+            (dualstack-test-wait (lambda () (= (length values) count)) 120))
+        (cancel-timer timer))
+      (should (equal (sort values #'<) (number-sequence 0 (1- count))))
+      (should (<= (dualstack-epc-call connection 'most nil) 64))
+      ;; One text for all is what the caller holds, not one for each.
+      (when before
+        (should (< (- (dualstack-epc-test-memory) before) 80000)))
+      ;; Load of other processes may lengthen one gap, not most.
+      (let ((sorted (sort gaps #'>)))
+        (should (< (nth (/ (length sorted) 20) sorted) 0.06))))))
+
+(defun dualstack-epc-test-memory ()
+  "Return the memory of this Emacs in KB, or nil if that is not known."
+  (alist-get 'rss (process-attributes (emacs-pid))))
+
+(dualstack-deftest dualstack-epc-flow-held-back-in-order ()
+  "Calls that were held back are sent in their order, and can end before."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let* ((ends nil)
+           (handles
+            (mapcar (lambda (i)
+                      (dualstack-epc-call-async connection 'x (list i)
+                                                :then (lambda (_) (push i ends))
+                                                :else (lambda (_) (push (- i) ends))
+                                                :timeout (and (= i 66) 0.1)))
+                    (number-sequence 1 70))))
+      (should (= (length (dualstack-epc-test-received peer 64)) 64))
+      (dualstack-epc-cancel connection (nth 64 handles))
+      (dualstack-test-wait (lambda () (equal ends '(-66))))
+      (process-send-string peer
+                           (mapconcat (lambda (uid)
+                                        (dualstack-epc-test-frame (format "(return %d t)" uid)))
+                                      '(1 2 3 4) ""))
+      (should (equal (mapcar (lambda (message) (car (nth 3 message)))
+                             (nthcdr 64 (dualstack-epc-test-received peer 68)))
+                     '(67 68 69 70)))
+      (dualstack-epc-close connection)
+      (dualstack-test-wait (lambda () (= (length ends) 69)))
+      (should (equal (seq-filter #'cl-plusp ends) '(4 3 2 1))))))
+
+(dualstack-deftest dualstack-epc-flow-held-back-is-checked ()
+  "What cannot be sent is signalled at once, also by a call that is held back.
+Arguments that change afterwards are sent as they were."
+  (dualstack-epc-test-with-raw (connection peer)
+    (dotimes (i 64)
+      (dualstack-epc-call-async connection 'x (list i)))
+    (dolist (value (list (current-buffer) (propertize "x" 'face 'bold)
+                         (make-string 16777215 ?x)))
+      (should-error (dualstack-epc-call-async connection 'x (list value))
+                    :type 'dualstack-epc-unsendable))
+    (let ((arguments (list 1 (list 2 3) [4])))
+      (dualstack-epc-call-async connection 'y arguments)
+      (setcar arguments 9)
+      (setcar (cadr arguments) 9)
+      (aset (nth 2 arguments) 0 9))
+    (dualstack-epc-test-received peer 64)
+    (process-send-string peer (dualstack-epc-test-frame "(return 1 t)"))
+    (should (equal (nth 3 (nth 64 (dualstack-epc-test-received peer 65)))
+                   '(1 (2 3) [4])))))
+
+(dualstack-deftest dualstack-epc-flow-nested-256-deep ()
+  "Calls that call each other nest to 256, and hold nobody back."
+  (dualstack-epc-test-with-pair (client server nil)
+    (dualstack-epc-define-method
+     client 'down (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call client 'up (list (1- n)))))))
+    (dualstack-epc-define-method
+     server 'up (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call server 'down (list (1- n)))))))
+    (should (= (dualstack-epc-call client 'up '(256)) 256))
+    ;; Without end it ends in an error before the stack does.
+    (should-error (dualstack-epc-call client 'up '(100000))
+                  :type 'dualstack-epc-remote-error)
+    (should (= (dualstack-epc-call client 'up '(1)) 1))))
+
+(provide 'dualstack-epc-flow-test)
+
+;;; dualstack-epc-flow-test.el ends here
