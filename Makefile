@@ -4,14 +4,18 @@
 EMACS ?= emacs
 PYTHON ?= python3
 VENV := .venv
-VENV_PYTHON := $(abspath $(VENV))/bin/python
 LISP := $(wildcard lisp/*.el)
-COMPILED := lisp/.compiled-$(shell $(EMACS) -Q --batch --eval '(princ emacs-version)' 2>/dev/null)
+COMPILED := lisp/.compiled-$(shell "$(EMACS)" -Q --batch --eval '(princ emacs-version)' 2>/dev/null)
 
 export EMACS
-export DUALSTACK_PYTHON := $(VENV_PYTHON)
+export ONLY
+export DUALSTACK_PYTHON := $(CURDIR)/$(VENV)/bin/python
+VENV_PYTHON := "$$DUALSTACK_PYTHON"
 
-.PHONY: help demo test rooms fault lint compile bench bench-connect bench-epc matrix package test-windows clean setup
+# One thing at a time: the demo measures, and Emacs may have to be installed before it compiles.
+.NOTPARALLEL:
+
+.PHONY: help demo test rooms fault lint compile bench bench-connect bench-epc matrix fresh package test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +23,10 @@ help: ## List the targets
 	@echo "EMACS=... and PYTHON=... choose an Emacs and a Python; ONLY=REGEXP chooses tests."
 
 demo: setup compile ## See the freeze and its cure, measured, in your own Emacs
-	@$(EMACS) -Q --batch -L lisp -l tests/demo.el -f dualstack-demo
+	@"$$EMACS" -Q --batch -L lisp -l tests/demo.el -f dualstack-demo
 
 test: setup compile ## Run the linters and all tests, ERT's and pytest's
-	@$(VENV_PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
+	@$(VENV_PYTHON) tests/run.py $${ONLY:+--only "$$ONLY"}
 
 lint: setup ## Check the style of the Lisp and the Python
 	@tests/lint.sh
@@ -37,19 +41,22 @@ bench: setup compile ## Compare with other clients and servers, side by side
 	@$(VENV_PYTHON) tests/bench/compare.py
 
 bench-connect: setup compile ## Measure connecting against its bounds
-	@$(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
+	@"$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
 
 bench-epc: setup compile ## Measure the EPC server and client against their bounds
 	@$(VENV_PYTHON) tests/bench/bench_epc.py; python=$$?; \
-	 $(EMACS) -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el \
+	 "$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el \
 	   -f dualstack-bench-epc && exit $$python
 
-matrix: setup ## Run the tests on Emacs 27.1 to 30.1 and Python 3.10 to 3.13 (root, debootstrap)
+matrix: setup ## Run the tests on Emacs 27.1 to 30.2 and Python 3.10 to 3.14 (root, debootstrap)
 	@tests/matrix.sh
 
+fresh: ## Do what the README says on new machines with nothing but git and make (root, debootstrap)
+	@tests/fresh.sh
+
 package: ## Build dualstack-VERSION.tar, for package-install-file
-	@tests/support/need-emacs.sh
-	@EMACS=$(EMACS) .ci/package
+	@tests/support/need.sh
+	@.ci/package
 
 test-windows: setup ## Run networking tests in a Windows Emacs, EMACS_W32=COMMAND
 	@tests/windows.sh
@@ -57,17 +64,19 @@ test-windows: setup ## Run networking tests in a Windows Emacs, EMACS_W32=COMMAN
 compile: $(COMPILED)
 
 # One Emacs compiles all files, as they depend on each other; another version compiles them anew.
-$(COMPILED): $(LISP)
+$(COMPILED): $(LISP) | setup
 	@rm -f lisp/*.elc lisp/.compiled-*
-	@$(EMACS) -Q --batch -L lisp --eval '(setq byte-compile-error-on-warn t)' \
+	@"$$EMACS" -Q --batch -L lisp --eval '(setq byte-compile-error-on-warn t)' \
 	  -f batch-byte-compile $(LISP)
 	@touch $@
 
+# The environment is made again if its Python has gone, or the clone has moved.
 setup: $(VENV)/.installed
-	@tests/support/need-emacs.sh
+	@tests/support/need.sh
+	@$(VENV_PYTHON) -c 'import dualstack_epc' 2>/dev/null || tests/support/make-venv.sh "$(PYTHON)" $(VENV)
 
 $(VENV)/.installed: python/pyproject.toml
-	@tests/support/make-venv.sh $(PYTHON) $(VENV)
+	@tests/support/make-venv.sh "$(PYTHON)" $(VENV)
 	@touch $@
 
 clean: ## Remove what was made, but for the downloads in .cache

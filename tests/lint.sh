@@ -11,6 +11,7 @@ python=${DUALSTACK_PYTHON:-.venv/bin/python}
 cache=$PWD/.cache/lint
 status=0
 
+# Downloads are made in a directory without spaces, which apt does not take.
 fetch() {
   [ -e "$cache/done" ] && return
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
@@ -18,16 +19,18 @@ fetch() {
     /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list \
     2>/dev/null | head -n 1)
   [ -n "$mirror" ] || return 1
-  rm -rf "$cache"
-  mkdir -p "$cache/state/lists/partial" "$cache/archives/partial"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$cache/list"
-  set -- -o Dir::Etc::SourceList="$cache/list" -o Dir::Etc::SourceParts=/dev/null \
-    -o Dir::State::Lists="$cache/state/lists" -o Dir::Cache="$cache" -o APT::Sandbox::User=
-  (cd "$cache" && apt-get "$@" -qq update &&
-    apt-get "$@" -qq download elpa-package-lint elpa-relint elpa-xr elpa-compat &&
-    for package in *.deb; do dpkg-deb -x "$package" .; done) >"$cache/log" 2>&1 || return 1
-  rm -rf "$cache"/*.deb "$cache/state" "$cache/archives" "$cache"/*.bin
-  touch "$cache/done"
+  work=$(mktemp -d)
+  mkdir -p "$work/lists/partial" "$work/archives/partial"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$work/list"
+  set -- -qq -o Dir::Etc::SourceList="$work/list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=
+  (cd "$work" && apt-get "$@" update &&
+    apt-get "$@" download elpa-package-lint elpa-relint elpa-xr elpa-compat &&
+    for package in *.deb; do dpkg-deb -x "$package" tree; done) >"$work/log" 2>&1 && [ -d "$work/tree" ] &&
+    rm -rf "$cache" && mkdir -p "${cache%/*}" && cp -r "$work/tree" "$cache" && touch "$cache/done"
+  fetched=$?
+  rm -rf "$work"
+  return $fetched
 }
 
 # say NAME COMMAND...: print NAME and, if COMMAND fails or says anything, what it says.
@@ -43,11 +46,31 @@ say() {
   fi
 }
 
-say byte-compile sh -c "
-  directory=\$(mktemp -d) && trap 'rm -rf \$directory' EXIT
-  cp lisp/*.el tests/lisp/*.el tests/bench/*.el tests/*.el \$directory
-  $emacs -Q --batch -L \$directory --eval '(setq byte-compile-error-on-warn t)' \
-    -f batch-byte-compile \$directory/*.el"
+# compile FILE...: print what byte-compiling FILEs, together, prints.
+compile() {
+  directory=$(mktemp -d)
+  cp "$@" "$directory"
+  "$emacs" -Q --batch -L "$directory" --eval '(setq byte-compile-error-on-warn t)' \
+    -f batch-byte-compile "$directory"/*.el
+  compiled=$?
+  rm -rf "$directory"
+  return $compiled
+}
+
+# compile_alone FILE...: the same of each FILE by itself, as native compilation does it.
+compile_alone() {
+  directory=$(mktemp -d)
+  cp "$@" "$directory"
+  for file in "$directory"/*.el; do
+    "$emacs" -Q --batch -L "$directory" --eval '(setq byte-compile-error-on-warn t)' \
+      --eval '(setq byte-compile-dest-file-function (lambda (file) (concat file ".alone")))' \
+      -f batch-byte-compile "$file" || break
+  done
+  rm -rf "$directory"
+}
+
+say byte-compile compile lisp/*.el tests/lisp/*.el tests/bench/*.el tests/*.el
+say 'byte-compile, each alone' compile_alone lisp/*.el
 say checkdoc "$emacs" -Q --batch -L lisp -l tests/support/lint.el \
   -f dualstack-lint-checkdoc lisp/*.el tests/lisp/*.el
 say check-declare "$emacs" -Q --batch -L lisp -l tests/support/lint.el -f dualstack-lint-declare
@@ -56,10 +79,10 @@ if fetch; then
     -f dualstack-lint-package lisp/*.el
   say relint "$emacs" -Q --batch -l tests/support/lint.el -f dualstack-lint-relint lisp tests
 else
-  echo "  package-lint, relint: not checked, Debian's archive cannot be reached from here"
+  echo "  package-lint, relint: not checked, for want of Debian's archive: run make test on Debian, with a network"
 fi
 say ruff "$python" -m ruff check --quiet --config python/pyproject.toml python tests
 say ruff-format "$python" -m ruff format --quiet --check --config python/pyproject.toml python tests
-say mypy sh -c "$python -m mypy --no-error-summary --config-file python/pyproject.toml \
-  python/src tests/python tests/support tests/bench tests/*.py"
+say mypy "$python" -m mypy --no-error-summary --config-file python/pyproject.toml \
+  python/src tests/python tests/support tests/bench tests/*.py
 exit $status

@@ -90,7 +90,8 @@ def lint() -> Counts:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     print(run.stdout, end="", flush=True)
     lines = re.findall(r"^  ([a-z, -]+): ?(.*)$", run.stdout, re.MULTILINE)
@@ -120,6 +121,7 @@ def pytest(only: str | None) -> Counts:
                 timeout=PYTEST_TIMEOUT,
                 check=False,
                 encoding="utf-8",
+                errors="replace",
             )
             output, status = run.stdout, run.returncode
         except subprocess.TimeoutExpired as error:
@@ -153,6 +155,8 @@ def main() -> None:
     parser.add_argument("--ert-only", action="store_true", help="leave pytest and the linters out")
     parser.add_argument("--pytest-only", action="store_true", help="leave all but pytest out")
     options = parser.parse_args()
+    # Whatever the locale, what a test printed can be shown.
+    sys.stdout.reconfigure(errors="replace")
     start = time.monotonic()
     lisp, python = Counts(), Counts()
     if not (options.only or options.ert_only or options.pytest_only):

@@ -90,7 +90,7 @@ while True:
            (process-adaptive-read-buffering nil)
            (process (make-network-process
                      :name "raw" :coding 'binary :noquery t :sentinel #'ignore
-                     :remote (vector 127 0 0 1 (dualstack-test-child-port child))
+                     :service nil :remote (vector 127 0 0 1 (dualstack-test-child-port child))
                      :filter (lambda (_process text) (setq got text)))))
       (unwind-protect
           (dualstack-bench-epc--median

@@ -250,7 +250,7 @@ f(slow)
     (let (value)
       (dualstack-test-with-servers ((server 'ipv4))
         (let ((other (make-network-process
-                      :name "other" :remote (vector 127 0 0 1 (dualstack-test-port server))
+                      :name "other" :service nil :remote (vector 127 0 0 1 (dualstack-test-port server))
                       :filter (lambda (_process _text)
                                 (setq value (dualstack-epc-call client 'echo '(7))))
                       :sentinel #'ignore)))

@@ -239,7 +239,7 @@ What the second half adds is what is judged.  All is done in a minute."
          (text ""))
     (unwind-protect
         (let ((process (make-network-process
-                        :name "browser" :remote (vector 127 0 0 1 (dualstack-sidecar-port sidecar))
+                        :name "browser" :service nil :remote (vector 127 0 0 1 (dualstack-sidecar-port sidecar))
                         :filter (lambda (_process string) (setq text (concat text string)))
                         :sentinel #'ignore :coding 'binary)))
           (process-send-string process "POST / HTTP/1.1\r\nContent-Length: 21\r\n\r\n\

@@ -325,7 +325,7 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
   (port peers :log #'dualstack-compat-greeter)
   (let* (inner
          (outer (make-network-process
-                 :name "outer" :remote (vector 127 0 0 1 port) :sentinel #'ignore
+                 :name "outer" :service nil :remote (vector 127 0 0 1 port) :sentinel #'ignore
                  :filter (lambda (_process _text)
                            (setq inner (open-network-stream "inner" "*inner*" "localhost"
                                                             port))))))
@@ -349,7 +349,7 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
   (let* ((name (make-temp-name (expand-file-name "ds" temporary-file-directory)))
          (server (make-network-process :name "socket" :server t :family 'local :service name
                                        :sentinel #'ignore))
-         (one (make-network-process :name "one" :remote name :sentinel #'ignore))
+         (one (make-network-process :name "one" :service nil :remote name :sentinel #'ignore))
          (two (make-network-process :name "two" :family 'local :service name
                                     :sentinel #'ignore)))
     (prog1 (list (process-status one) (process-status two))

@@ -4,20 +4,20 @@
 set -eu
 python=$1
 venv=$2
-. "$(dirname "$0")/packages.sh"
-if ! $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-  if command -v "$python" >/dev/null; then
-    echo "$python is $($python --version 2>&1); Python 3.10 or later is needed: make ... PYTHON=python3.X" >&2
-    exit 1
-  fi
-  install_packages "Python" "apt-get install -y --no-install-recommends python3 python3-venv" \
-    "dnf install -y python3" "pacman -S --noconfirm python" "brew install python" \
-    "winget install Python.Python.3.12"
-fi
-$python -c 'import ensurepip' 2>/dev/null ||
-  install_packages "Python's venv" "apt-get install -y --no-install-recommends python3-venv" \
-    "dnf install -y python3" "pacman -S --noconfirm python" "brew install python" \
-    "winget install Python.Python.3.12"
+support=$(dirname "$0")
+python=$("$support/need.sh" "$python")
 echo "Setting up $venv (once)..." >&2
-[ -x "$venv/bin/python" ] || $python -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e 'python[dev]'
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+[ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import pip' 2>/dev/null ||
+  "$python" -m venv --clear "$venv" >"$log" 2>&1 || {
+  echo "$python -m venv fails: $(tail -n 1 "$log")" >&2
+  exit 1
+}
+# The build backend is installed first, and not fetched anew, so that a second time needs no network.
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" >"$log" 2>&1; }
+pip install 'setuptools>=77' wheel && pip install --no-build-isolation -e 'python[dev]' || {
+  echo "The Python packages that the tests need cannot be downloaded (is there a network?);" \
+    "connect and type make again.  pip: $(grep -i '^ *error' "$log" | tail -n 1)" >&2
+  exit 1
+}
