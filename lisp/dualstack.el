@@ -375,15 +375,38 @@ Its sockets are closed and neither of its functions is called.  After one
 of them was called this does nothing."
   (dualstack-race-cancel handle))
 
-;; These need more than most users of this file do.
 ;;;; Version
 
 (defconst dualstack-version "0.1.0"
   "The version of dualstack, a string.")
 
-(autoload 'dualstack-open-network-stream "dualstack-stream")
-(autoload 'dualstack-make-server "dualstack-server")
+;;;; The rest, loaded when it is used
+
+;; A package manager makes these of the files' cookies; here they are for
+;; those who only have the files on their `load-path'.
 (autoload 'dualstack-connect "dualstack-connect" nil t)
+(autoload 'dualstack-diagnose "dualstack-diagnose" nil t)
+(autoload 'dualstack-epc-connect "dualstack-epc-connect")
+(autoload 'dualstack-epc-connect-async "dualstack-epc-connect")
+(autoload 'dualstack-epc-serve "dualstack-epc-connect")
+(autoload 'dualstack-epc-toggle-log "dualstack-epc" nil t)
+(autoload 'dualstack-hello "dualstack-sidecar-status" nil t)
+(autoload 'dualstack-make-server "dualstack-server")
+(autoload 'dualstack-mode "dualstack-mode" nil t)
+(autoload 'dualstack-mode-report "dualstack-mode-report" nil t)
+(autoload 'dualstack-open-network-stream "dualstack-stream")
+(autoload 'dualstack-sidecar-install "dualstack-sidecar-install" nil t)
+(autoload 'dualstack-sidecar-restart "dualstack-sidecar" nil t)
+(autoload 'dualstack-sidecar-start "dualstack-sidecar" nil t)
+(autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
+(autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
+(autoload 'dualstack-sidecar-upgrade "dualstack-sidecar-install")
+
+;; What has options or faces, which `customize-group' loads to show them.
+;;;###autoload
+(dolist (feature '(dualstack dualstack-address dualstack-diagnose-draw dualstack-epc
+                   dualstack-mode dualstack-sidecar dualstack-sidecar-python))
+  (custom-add-load 'dualstack feature))
 
 (provide 'dualstack)
 
