@@ -143,7 +143,8 @@ def test_functions_of_a_module_by_name(module: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("no_such_module", "there is no module no_such_module"), ("os.no_such", "there is no module os.no_such"),
+        ("no_such_module", "there is no module no_such_module: name its file, or its directory with --path"),
+        ("os.no_such", "there is no module os.no_such: name its file, or its directory with --path"),
         ("/no/such/file.py", "there is no file /no/such/file.py"),
     ],
 )  # fmt: skip
@@ -288,7 +289,7 @@ def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
 
 
 def test_a_sidecar_is_serve_with_proof_that_ends_with_its_input(module: Path) -> None:
-    command = [sys.executable, "-m", "dualstack_epc.sidecar"]
+    command = [sys.executable, "-m", "dualstack_epc", "sidecar"]
     for arguments in [[str(module)], [str(module), "--family", "ipv4"]]:
         with started(*command, *arguments) as child:
             assert child.stdin is not None
@@ -303,7 +304,7 @@ def test_a_sidecar_is_serve_with_proof_that_ends_with_its_input(module: Path) ->
 
 def test_a_sidecar_starts_without_what_only_some_need() -> None:
     run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "dualstack_epc.sidecar"],
+        [sys.executable, "-X", "importtime", "-m", "dualstack_epc", "sidecar"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

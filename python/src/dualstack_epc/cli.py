@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from dualstack_epc import process
 
@@ -21,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     The status is 0 in the end, 1 on an error, 2 on misuse.
     """
-    options = vars(_parser().parse_args(argv))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["sidecar"]:
+        arguments[:1] = ["serve", "--auth", "--exit-on-eof"]
+    options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     process.run(lambda: command(**options))
 
@@ -47,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_formatter,
         help="serve the functions of Python modules to Emacs",
         description="Serve hello, stop, and the public functions of the modules, over EPC.  The"
-        " first line on standard output is the port.",
+        " first line on standard output is the port.  `dualstack-epc sidecar` is `serve --auth"
+        " --exit-on-eof`, which Emacs starts.",
     )
     serve.set_defaults(command=_serve)
     _add_address_options(serve)
@@ -77,6 +82,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     """Add to PARSER what `serve` takes."""
     parser.add_argument(
         "modules", nargs="*", metavar="MODULE", help="a module's name, or a file that ends in .py"
+    )
+    parser.add_argument(
+        "--path",
+        action="append",
+        metavar="DIRECTORY",
+        help="look for modules there too, after all other places; can be repeated",
     )
     parser.add_argument(
         "--host", default="localhost", metavar="ADDRESS", help="another address than localhost"

@@ -18,19 +18,35 @@ class UnknownModuleError(Exception):
     """There is no such module, or it does not load; the message says which and why."""
 
 
+def extend_path(directories: Iterable[str]) -> None:
+    """Look for modules in DIRECTORIES, too, after all other places.
+
+    Raise `UnknownModuleError` if there is no such directory.
+    """
+    for each in directories:
+        directory = Path(each).resolve()
+        if not directory.is_dir():
+            raise UnknownModuleError(f"there is no directory {each}")
+        if str(directory) not in sys.path:
+            sys.path.append(str(directory))
+
+
 def load(name: str) -> ModuleType:
-    """Return the module NAME, or for a name that ends in ``.py`` the one in that file."""
+    """Return the module NAME, or for a name that ends in ``.py`` the one in that file.
+
+    The current directory is no place where modules are found.
+    """
     try:
         if name.endswith(".py"):
-            return _load_file(Path(name))
-        if "" not in sys.path:
-            sys.path.insert(0, "")
+            return _load_file(Path(name).absolute())
         return importlib.import_module(name)
     except UnknownModuleError:
         raise
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise UnknownModuleError(f"there is no module {name}") from error
+            raise UnknownModuleError(
+                f"there is no module {name}: name its file, or its directory with --path"
+            ) from error
         raise UnknownModuleError(f"module {name} does not load: {error}") from error
     except Exception as error:
         raise UnknownModuleError(
@@ -39,17 +55,30 @@ def load(name: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Return the module in the file at PATH."""
+    """Return the module in the file at PATH, an absolute one."""
     if not path.is_file():
         raise UnknownModuleError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem.replace("-", "_"), path)
+    name = _free_name(path.stem.replace("-", "_"))
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UnknownModuleError(f"{path} is no module")
+    # Last, so that nothing beside the file is taken for a module of Python's or of the environment.
+    extend_path([str(path.parent)])
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.parent.resolve()))
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
+
+
+def _free_name(name: str) -> str:
+    """Return NAME, changed if a module is or may be loaded by it: a file can be called queue.py."""
+    while name in sys.modules or name in sys.stdlib_module_names:
+        name = f"sidecar_{name}"
+    return name
 
 
 def methods(modules: list[ModuleType]) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -21,6 +21,7 @@ from dualstack_epc.rpc.token import new_token
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
     from typing import Any, NoReturn, TextIO
 
@@ -33,6 +34,7 @@ GRACE = 1.5  # seconds in which everything that still runs must end
 def run(  # noqa: PLR0913, the command's options
     modules: list[str],
     *,
+    path: Sequence[str] | None = None,
     host: str = "localhost",
     port: int = 0,
     family: str = "dual",
@@ -44,12 +46,13 @@ def run(  # noqa: PLR0913, the command's options
 ) -> None:
     """Serve MODULES until a signal, or with EXIT_ON_EOF the end of standard input, ends it.
 
-    The options are those of ``dualstack-epc serve``.
+    Modules given by name are looked for in the directories PATH, too.  The options are those of
+    ``dualstack-epc serve``.
     """
     stream = _take_stdout(log_file)
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
-        loaded = _load(modules)
+        loaded = _load(modules, path or ())
         token = new_token() if auth else None
         _announce(stream, listener, token)
         # Clients can connect from here on, and wait while the rest is loaded.
@@ -109,13 +112,17 @@ def _listen(host: str, port: int, family: str, *, allow_remote: bool) -> Listene
         raise SystemExit(f"dualstack-epc: {error}") from None
 
 
-def _load(names: list[str]) -> list[ModuleType]:
-    """Return the modules called NAMES, or end with a line that says why not."""
+def _load(names: list[str], path: Sequence[str]) -> list[ModuleType]:
+    """Return the modules called NAMES, or end with a line that says why not.
+
+    The directories PATH are looked at last.
+    """
     if not names:
         return []
     from dualstack_epc.rpc import modules  # noqa: PLC0415
 
     try:
+        modules.extend_path(path)
         return [modules.load(name) for name in names]
     except modules.UnknownModuleError as error:
         raise SystemExit(f"dualstack-epc: {error}") from None

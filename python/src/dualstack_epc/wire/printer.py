@@ -14,15 +14,16 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.wire.errors import OversizeError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import Cons, HashTable, Quoted, Symbol, Vector
 
+TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+    from typing import Any
 
 DEPTH = 1000  # of lists in lists
 LONG = 10**4300  # Python refuses to convert longer integers to decimal, as that is not linear

@@ -9,11 +9,14 @@ and the time is linear in the text.
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
 
 from dualstack_epc.wire.errors import ReadError
 from dualstack_epc.wire.lisp import OURS, Cons, HashTable, Types
 from dualstack_epc.wire.printer import DEPTH
+
+TYPE_CHECKING = False  # typing takes 2 ms to load.
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # The groups of `TOKEN`.
 STRING, INTEGER, OPEN, CLOSE, FLOAT, ATOM, ESCAPED, OPEN_VECTOR = range(1, 9)
