@@ -25,12 +25,15 @@
 ;;; Code:
 
 (require 'dualstack)
+(require 'dualstack-sidecar-python)
 
 (defun dualstack-sidecar-log-buffer (name)
   "Return the buffer for what the sidecar called NAME writes; make it if need be."
   (with-current-buffer (get-buffer-create (format "*dualstack-sidecar %s*" name))
     (unless (derived-mode-p 'special-mode)
-      (special-mode))
+      (special-mode)
+      ;; Not that of the buffer which happens to be current, which may be remote, or gone.
+      (setq default-directory (dualstack-sidecar--directory)))
     (current-buffer)))
 
 (defun dualstack-sidecar-log-append (log text)

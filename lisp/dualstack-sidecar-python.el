@@ -1,4 +1,4 @@
-;;; dualstack-sidecar-python.el --- Which Python runs sidecars  -*- lexical-binding: t; -*-
+;;; dualstack-sidecar-python.el --- Whose Python, and whose code, runs  -*- lexical-binding: t; -*-
 
 ;; Copyright (C) 2026 The dualstack authors
 
@@ -19,54 +19,267 @@
 
 ;;; Commentary:
 
-;; A sidecar is run by the interpreter that the user has chosen, or by that of
-;; the environment that `dualstack-sidecar-install' makes, or by the first one
-;; on the path.
+;; A sidecar is run by the interpreter that the user has chosen, or by the
+;; first one on the path that is new enough, from the source that comes with
+;; this package.  Nothing is installed.
+;;
+;; Children start in a directory of the user's own, and neither that nor the
+;; current one is a place where their Python looks for modules:
+;; `dualstack-sidecar--as-child'.
 
 ;;; Code:
 
+(require 'seq)
+(require 'subr-x)
 (require 'dualstack)
 
 (define-error 'dualstack-sidecar-error "Sidecar")
 
 (defcustom dualstack-python nil
   "The Python interpreter that runs sidecars, or nil.
-Nil means the one that `dualstack-sidecar-install' has set up, or else the
-first python3 or python on the path."
-  :type '(choice (const :tag "Choose" nil) file)
+It is a file, or a name on the path.  Nil means the first Python on the path
+that is new enough, 3.10 or later."
+  :type '(choice (const :tag "First on the path" nil) file)
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))
 
-(defcustom dualstack-sidecar-directory
-  (locate-user-emacs-file "dualstack-venv")
-  "Where `dualstack-sidecar-install' puts the Python environment."
-  :type 'directory
-  :group 'dualstack
-  :package-version '(dualstack . "0.1.0"))
+(defun dualstack-sidecar--error (format &rest args)
+  "Signal `dualstack-sidecar-error' with the text of FORMAT and ARGS."
+  (signal 'dualstack-sidecar-error (list (apply #'format format args))))
+
+;;;; Where children start
+
+(defvar dualstack-sidecar--temporary-directory nil
+  "A directory that was made as no other was the user's own, or nil.")
+
+(defmacro dualstack-sidecar--as-child (&rest body)
+  "Run BODY with the directory, environment and path of children.
+All that would let code of the current directory in is left out."
+  (declare (indent 0) (debug t))
+  `(let ((default-directory (dualstack-sidecar--directory))
+         (process-environment (dualstack-sidecar--environment))
+         (exec-path (seq-filter #'dualstack-sidecar--absolute-p exec-path)))
+     ,@body))
+
+(defun dualstack-sidecar--directory ()
+  "Return the directory in which children start, which only the user can write.
+It is the home directory, or that of Emacs, or else one that is made."
+  (or (seq-find #'dualstack-sidecar--own-directory-p
+                (list (file-name-as-directory (expand-file-name "~"))
+                      (expand-file-name user-emacs-directory)
+                      dualstack-sidecar--temporary-directory))
+      (let ((default-directory temporary-file-directory))
+        (add-hook 'kill-emacs-hook #'dualstack-sidecar--delete-temporary-directory)
+        (setq dualstack-sidecar--temporary-directory
+              (file-name-as-directory (make-temp-file "dualstack-" t))))))
+
+(defun dualstack-sidecar--own-directory-p (directory)
+  "Return non-nil if DIRECTORY exists, and only the user can write it.
+On Windows modes do not tell; there a home is its user's own."
+  (and directory
+       (not (file-remote-p directory))
+       (file-accessible-directory-p directory)
+       (or (eq system-type 'windows-nt)
+           (let ((truename (directory-file-name (file-truename directory))))
+             (and (eql (user-uid) (file-attribute-user-id (file-attributes truename)))
+                  (zerop (logand #o022 (file-modes truename))))))))
+
+(defun dualstack-sidecar--delete-temporary-directory ()
+  "Delete the directory that was made for children, if it is empty."
+  (ignore-errors (delete-directory dualstack-sidecar--temporary-directory)))
+
+(defun dualstack-sidecar--absolute-p (file)
+  "Return non-nil if FILE, a string or nil, is absolute to every program."
+  (and file
+       (string-match-p (if (eq system-type 'windows-nt) "\\`\\(?:[[:alpha:]]:[/\\]\\|[/\\]\\{2\\}\\)"
+                         "\\`/")
+                       file)))
+
+(defun dualstack-sidecar--environment ()
+  "Return `process-environment' without the current directory in PYTHONPATH.
+An empty entry there, or a relative one, stands for it or for one below it."
+  (let* ((path (getenv "PYTHONPATH"))
+         (entries (and path (split-string path (regexp-quote path-separator))))
+         (absolute (seq-filter #'dualstack-sidecar--absolute-p entries)))
+    (if (equal entries absolute)
+        process-environment
+      (cons (if absolute
+                (concat "PYTHONPATH=" (mapconcat #'identity absolute path-separator))
+              "PYTHONPATH")
+            process-environment))))
+
+;;;; What runs there
+
+(defconst dualstack-sidecar--file (or load-file-name buffer-file-name)
+  "This file.")
+
+(defun dualstack-sidecar--source ()
+  "Return the directory of the Python source that this package ships.
+Package managers link or copy the Lisp files, so it is looked for beside the
+links and beside what they point to."
+  (let* ((file dualstack-sidecar--file)
+         (lisp (concat (file-name-sans-extension file) ".el")))
+    (or (seq-find
+         (lambda (directory)
+           (file-exists-p (expand-file-name "dualstack_epc/__main__.py" directory)))
+         (seq-mapcat (lambda (each)
+                       (mapcar (lambda (relative)
+                                 (expand-file-name relative (file-name-directory each)))
+                               '("python/src" "../python/src")))
+                     (delete-dups (list file lisp (file-truename file) (file-truename lisp)))))
+        (dualstack-sidecar--error
+         "The directory python of the package is not beside %s: install dualstack again, with it"
+         (abbreviate-file-name lisp)))))
+
+(defun dualstack-sidecar--command (&optional modules path)
+  "Return the command line that serves MODULES to Emacs, from our own source.
+MODULES are names, or files that end in .py; names are looked for in the
+directories PATH, too.  Signal `dualstack-sidecar-error'."
+  (append (list (dualstack-sidecar-python) "-X" "utf8"
+                (expand-file-name "dualstack_epc/__main__.py" (dualstack-sidecar--source))
+                "sidecar")
+          (seq-mapcat (lambda (directory)
+                        (list "--path" (dualstack-sidecar--full-name directory)))
+                      path)
+          (mapcar (lambda (module)
+                    (if (string-suffix-p ".py" module)
+                        (dualstack-sidecar--full-name module)
+                      module))
+                  modules)))
+
+(defun dualstack-sidecar--full-name (file)
+  "Return FILE's full name; signal an error if it depends on the current directory."
+  (if (file-name-absolute-p file)
+      (expand-file-name file)
+    (dualstack-sidecar--error "%s depends on the current directory: give its full name, \
+as by `expand-file-name'" file)))
+
+;;;; Which Python
+
+(defconst dualstack-sidecar--oldest '(3 10)
+  "The oldest Python that will do, as major and minor version.")
+
+(defconst dualstack-sidecar--names
+  (if (eq system-type 'windows-nt)
+      ;; There python3 is most often a stub that opens a shop.
+      '(("python") ("py" "-3") ("python3"))
+    '(("python3") ("python") ("python3.14") ("python3.13") ("python3.12") ("python3.11")
+      ("python3.10")))
+  "Programs, with arguments, that may be a Python, in the order of trying.")
+
+(defconst dualstack-sidecar--question
+  "import sys, binascii; print('dualstack %d.%d %s' % (sys.version_info[0], sys.version_info[1], \
+binascii.hexlify((sys.executable or '').encode('utf-8')).decode('ascii')))"
+  "Python code, of any version, that prints what is to be known of a Python.")
+
+(defconst dualstack-sidecar--patience 3
+  "Seconds within which a program must say that it is Python.")
+
+(defvar dualstack-sidecar--pythons nil
+  "Interpreters that were found, an alist by what they were looked for with.")
 
 (defun dualstack-sidecar-python ()
-  "Return the Python interpreter for sidecars; signal `dualstack-sidecar-error'."
-  (let ((own (dualstack-sidecar-venv-python)))
-    (cond (dualstack-python
-           (or (executable-find dualstack-python)
-               (signal 'dualstack-sidecar-error
-                       (list (format "There is no program %s: set `dualstack-python'"
-                                     dualstack-python)))))
-          ((file-executable-p own) own)
-          ((executable-find "python3"))
-          ((executable-find "python"))
-          (t (signal 'dualstack-sidecar-error
-                     '("There is no Python on the path: install Python 3.10 or \
-later, or set `dualstack-python'"))))))
+  "Return the Python interpreter for sidecars, a file.
+It is that of `dualstack-python', or else the first one on the path that is
+new enough.  If there is none, signal `dualstack-sidecar-error' with what to
+type.  What was found is remembered while it is there."
+  (let* ((key (cons dualstack-python exec-path))
+         (found (cdr (assoc key dualstack-sidecar--pythons))))
+    (if (and found (file-executable-p found))
+        found
+      (setq found (dualstack-sidecar--as-child
+                    (dualstack-sidecar--find-python
+                     (if dualstack-python
+                         (list (list dualstack-python))
+                       dualstack-sidecar--names))))
+      (setf (alist-get key dualstack-sidecar--pythons nil nil #'equal) found))))
 
-(defun dualstack-sidecar-venv-python ()
-  "Return where the interpreter of `dualstack-sidecar-directory' is, or would be."
-  (expand-file-name (if (eq system-type 'windows-nt) "Scripts/python.exe" "bin/python")
-                    dualstack-sidecar-directory))
+(defun dualstack-sidecar--find-python (names)
+  "Return the first of NAMES, programs with arguments, that is a Python.
+Signal `dualstack-sidecar-error' if none is new enough."
+  (let (problem found)
+    (while (and names (not found))
+      (let* ((name (pop names))
+             (program (executable-find (car name)))
+             (answer (and program (dualstack-sidecar--ask program (cdr name)))))
+        (if (or (null answer) (stringp answer))
+            (setq problem (or problem answer))
+          (setq found (if (cdr name) (cadr answer) program)))))
+    (or found
+        (dualstack-sidecar--error
+         "%s; %s" (or problem (if dualstack-python
+                                  (format "There is no program %s" dualstack-python)
+                                "There is no Python on the path"))
+         (if dualstack-python
+             "set `dualstack-python' to a Python 3.10 or later"
+           (dualstack-sidecar--what-to-type))))))
 
-(defun dualstack-sidecar-default-command (&rest modules)
-  "Return the command line that serves MODULES, names or files, with proof."
-  (append (list (dualstack-sidecar-python) "-m" "dualstack_epc.sidecar") modules))
+(defun dualstack-sidecar--ask (program arguments)
+  "Return what PROGRAM, called with ARGUMENTS, is: (VERSION FILE) or a string.
+The string says why it will not do."
+  (pcase-let ((`(,status . ,output)
+               (dualstack-sidecar--output-of
+                `(,program ,@arguments "-E" "-S" "-s" "-c" ,dualstack-sidecar--question)))
+              (name (file-name-nondirectory program)))
+    (if (not (string-match "^dualstack \\([0-9.]+\\) \\([0-9a-f]*\\)\r?$" output))
+        (cond ((null status) (format "%s does not answer" name))
+              ((string-match-p "Microsoft Store" output)
+               (format "%s is only a stub of the Microsoft Store" name))
+              (t (format "%s is no Python that runs (status %s%s)" name status
+                         (if (string-match "[^ \r\n].*" output)
+                             (concat ": " (string-trim (match-string 0 output)))
+                           ""))))
+      (let ((version (version-to-list (match-string 1 output)))
+            (file (decode-coding-string (dualstack-sidecar--unhex (match-string 2 output))
+                                        'utf-8)))
+        (if (version-list-< version dualstack-sidecar--oldest)
+            (format "%s is Python %s, and 3.10 or later is needed" name
+                    (match-string 1 output))
+          (list version file))))))
+
+(defun dualstack-sidecar--unhex (text)
+  "Return the bytes that TEXT, hexadecimal digits, stands for."
+  (apply #'unibyte-string
+         (mapcar (lambda (pair) (string-to-number pair 16))
+                 (seq-partition text 2))))
+
+(defun dualstack-sidecar--output-of (command)
+  "Run COMMAND and return (STATUS . OUTPUT).
+STATUS is nil if it does not end within `dualstack-sidecar--patience'."
+  (let* ((output "")
+         (process-adaptive-read-buffering nil)
+         (deadline (+ (float-time) dualstack-sidecar--patience))
+         (process (condition-case err
+                      (make-process :name "dualstack python" :command command :noquery t
+                                    :connection-type 'pipe :coding 'utf-8 :sentinel #'ignore
+                                    :filter (lambda (_process text)
+                                              (setq output (concat output text))))
+                    (file-error (setq output (error-message-string err))
+                                nil))))
+    (unwind-protect
+        (while (and process (process-live-p process) (< (float-time) deadline))
+          (accept-process-output process 0.05))
+      (when process
+        (while (accept-process-output process 0))
+        (delete-process process)))
+    (cons (if process
+              (and (eq (process-status process) 'exit) (process-exit-status process))
+            1)
+          output)))
+
+(defun dualstack-sidecar--what-to-type ()
+  "Return how to get a Python on this system."
+  (concat "type: "
+          (pcase system-type
+            ('windows-nt "winget install Python.Python.3.12")
+            ('darwin "brew install python")
+            (_ (or (cdr (seq-find (lambda (each) (executable-find (car each)))
+                                  '(("apt-get" . "sudo apt-get install python3")
+                                    ("dnf" . "sudo dnf install python3")
+                                    ("pacman" . "sudo pacman -S python")
+                                    ("zypper" . "sudo zypper install python3")
+                                    ("apk" . "sudo apk add python3"))))
+                   "M-x customize-option RET dualstack-python RET, with a Python 3.10 or later")))))
 
 (provide 'dualstack-sidecar-python)
 

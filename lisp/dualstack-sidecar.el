@@ -49,7 +49,9 @@
 (cl-defstruct (dualstack-sidecar (:constructor dualstack-sidecar--make)
                                  (:copier nil))
   "A child process that serves EPC.
-NAME names it, COMMAND is its command line.  STATE is `starting',
+NAME names it.  COMMAND is its command line, and ENVIRONMENT what
+`process-environment' is for it; MODULES and PATH are those of
+`dualstack-sidecar-start', or nil.  STATE is `starting',
 `running', `stopping', `stopped' or `failed'; PROCESS the child, LOG the
 buffer of its standard error.  PORT, TOKEN and ADDRESSES, pairs of host and
 port, are what it has announced; ADDRESS is the one connected to.
@@ -57,9 +59,9 @@ CONNECTION is the `dualstack-epc-connection'.  METHODS is what the
 sidecar can call; AUTO-RESTART says that it is started again.  STARTED is
 the time as of `float-time', RESTARTS how often it was started again in a
 row.  FAILURE is the last error."
-  name command auth methods auto-restart state process log port token addresses
+  name command environment modules path auth methods auto-restart state process log port token addresses
   address connection started (restarts 0) failure
-  (-output "") -stderr -timer -then -else -cancel -again)
+  (-output "") -own-command -stderr -timer -then -else -cancel -again)
 
 (defvar dualstack-sidecars nil
   "All sidecars of this Emacs that were started, newest first.")
@@ -74,16 +76,20 @@ row.  FAILURE is the last error."
 ;;;; Starting
 
 ;;;###autoload
-(cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules (auth t)
-                                        methods restart then else wait)
+(cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules path
+                                        (auth t) methods restart then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
 One that runs already is returned as it is.
 
 COMMAND is a list, a program and arguments that serve EPC.  By default it is
-`dualstack-epc serve' with MODULES, names of Python modules or files.
+the Python server of this package, run by `dualstack-sidecar-python', with
+MODULES, names of Python modules or full names of files that end in .py.
+Modules are looked for by name in Python's own places and then in PATH, a
+list of directories; the current directory is none of these.
 COMMAND prints its port as its first line; if AUTH is non-nil, the second
 line is that of `dualstack-epc serve --auth'.  It must end when its input
-does.  METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
+does.  Its directory is one of the user's own, mostly the home directory.
+METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
 the sidecar can call.  If RESTART is non-nil, it is started again when it
 crashes, after a delay that grows.
 
@@ -99,13 +105,12 @@ runs, or signal that error."
       (when sidecar
         (dualstack-sidecar--release sidecar)
         (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
-      (setq command (or command (apply #'dualstack-sidecar-default-command modules))
-            sidecar (dualstack-sidecar--make
-                     :name name :command command :auth auth :methods methods
-                     :auto-restart restart :state 'starting
+      (setq sidecar (dualstack-sidecar--make
+                     :name name :-own-command command :modules modules :path path :auth auth
+                     :methods methods :auto-restart restart :state 'starting
                      :log (dualstack-sidecar-log-buffer name)))
       (push sidecar dualstack-sidecars)
-      (dualstack-sidecar--upgrade-and-launch sidecar))
+      (dualstack-sidecar--prepare sidecar))
     (dualstack-sidecar--notify sidecar then else)
     (when wait
       (dualstack-sidecar--await sidecar))
@@ -153,16 +158,19 @@ runs, or signal that error."
   "Return the name of the process that connects to SIDECAR."
   (concat (dualstack-sidecar-name sidecar) " connection"))
 
-(defun dualstack-sidecar--upgrade-and-launch (sidecar)
-  "Start the process of SIDECAR, with a Python package of this version.
-Only an environment of `dualstack-sidecar-install' is brought to it."
-  (let ((launch (lambda ()
-                  (when (eq (dualstack-sidecar-state sidecar) 'starting)
-                    (dualstack-sidecar--launch sidecar)))))
-    (cond ((equal (car (dualstack-sidecar-command sidecar)) (dualstack-sidecar-venv-python))
-           (dualstack-sidecar--show-in-mode-line)
-           (dualstack-sidecar-upgrade launch))
-          (t (funcall launch)))))
+(defun dualstack-sidecar--prepare (sidecar)
+  "Find out how SIDECAR is run, and run it.
+The command and the environment stay those of the first start when it is
+started again by itself: whatever buffer is current then."
+  (condition-case err
+      (progn
+        (setf (dualstack-sidecar-command sidecar)
+              (or (dualstack-sidecar--own-command sidecar)
+                  (dualstack-sidecar--command (dualstack-sidecar-modules sidecar)
+                                              (dualstack-sidecar-path sidecar)))
+              (dualstack-sidecar-environment sidecar) (dualstack-sidecar--environment))
+        (dualstack-sidecar--launch sidecar))
+    (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err)))))
 
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
@@ -186,19 +194,29 @@ Only an environment of `dualstack-sidecar-install' is brought to it."
     (dualstack-sidecar--show-in-mode-line)
     (condition-case err
         (setf (dualstack-sidecar-process sidecar)
-              (make-process
-               :name name :command (dualstack-sidecar-command sidecar)
-               :connection-type 'pipe :noquery t :coding 'utf-8
-               :stderr (dualstack-sidecar--stderr sidecar)
-               :filter (lambda (_process text)
-                         (dualstack-sidecar--read sidecar text))
-               :sentinel (lambda (process _event)
-                           (unless (process-live-p process)
-                             (dualstack-sidecar--ended sidecar process)))))
+              (dualstack-sidecar--make-process sidecar))
       (file-error
        (dualstack-sidecar--fail
         sidecar (format "%s does not start: %s" (car (dualstack-sidecar-command sidecar))
                         (error-message-string err)))))))
+
+(defun dualstack-sidecar--make-process (sidecar)
+  "Return a new process of SIDECAR."
+  (dualstack-sidecar--as-child
+    (let ((process-environment (dualstack-sidecar-environment sidecar))
+          (coding (or locale-coding-system 'utf-8)))
+      (make-process
+       :name (dualstack-sidecar-name sidecar)
+       ;; `:coding' is that of its output; file names are in the locale's.
+       :command (mapcar (lambda (word) (encode-coding-string word coding))
+                        (dualstack-sidecar-command sidecar))
+       :connection-type 'pipe :noquery t :coding 'utf-8
+       :stderr (dualstack-sidecar--stderr sidecar)
+       :filter (lambda (_process text)
+                 (dualstack-sidecar--read sidecar text))
+       :sentinel (lambda (process _event)
+                   (unless (process-live-p process)
+                     (dualstack-sidecar--ended sidecar process)))))))
 
 (defun dualstack-sidecar--late (sidecar)
   "Give up SIDECAR, which has not started in time."
@@ -388,7 +406,6 @@ Start it again if that is wanted."
         ('starting
          (dualstack-sidecar--fail
           sidecar (concat (format "it ended before it ran, with status %s" status)
-                          (dualstack-sidecar--advice sidecar)
                           (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar)))))
         ('running
          (dualstack-sidecar--crash
@@ -399,14 +416,6 @@ Start it again if that is wanted."
          (when (dualstack-sidecar--again sidecar)
            (setf (dualstack-sidecar--again sidecar) nil)
            (dualstack-sidecar--restart-later sidecar)))))))
-
-(defun dualstack-sidecar--advice (sidecar)
-  "Return what the user of SIDECAR, which has ended, can do about it."
-  (if (string-match-p "No module named '?\\(?:dualstack_epc\\|epc\\|sexpdata\\)\\>"
-                      (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar)))
-      (format "; %s has no dualstack_epc: type M-x dualstack-sidecar-install"
-              (car (dualstack-sidecar-command sidecar)))
-    ""))
 
 (defun dualstack-sidecar--fail (sidecar reason)
   "Note that SIDECAR does not run, for REASON, and say so."
@@ -440,7 +449,9 @@ Start it again if that is wanted."
     (dualstack-sidecar-stop name)
     (setq dualstack-sidecars (delq old dualstack-sidecars))
     (dualstack-sidecar-start :name (dualstack-sidecar-name old)
-                             :command (dualstack-sidecar-command old)
+                             :command (dualstack-sidecar--own-command old)
+                             :modules (dualstack-sidecar-modules old)
+                             :path (dualstack-sidecar-path old)
                              :auth (dualstack-sidecar-auth old)
                              :methods (dualstack-sidecar-methods old)
                              :restart (dualstack-sidecar-auto-restart old))))
@@ -464,8 +475,6 @@ Start it again if that is wanted."
             (delete '(t dualstack-sidecar--mode-line) mode-line-misc-info)))
     (force-mode-line-update t)))
 
-(autoload 'dualstack-sidecar-install "dualstack-sidecar-install" nil t)
-(autoload 'dualstack-sidecar-upgrade "dualstack-sidecar-install")
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-hello "dualstack-sidecar-status" nil t)
 

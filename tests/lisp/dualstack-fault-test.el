@@ -269,12 +269,12 @@ What the second half adds is what is judged.  All is done in a minute."
                    (cadr (should-error
                           (dualstack-sidecar-start
                            :name "squatted" :wait t
-                           :command (append (dualstack-sidecar-default-command)
+                           :command (append (dualstack-sidecar--command)
                                             (list "--port" (number-to-string port))))))))
           ;; It has ::1 only: Emacs goes where the sidecar has told it to go.
           (let ((sidecar (dualstack-sidecar-start
                           :name "squatted" :wait t
-                          :command (append (dualstack-sidecar-default-command)
+                          :command (append (dualstack-sidecar--command)
                                            (list "--family" "ipv6"
                                                  "--port" (number-to-string port))))))
             (should (equal (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'hello nil)

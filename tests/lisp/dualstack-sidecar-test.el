@@ -26,7 +26,6 @@
 
 (require 'dualstack-test-helper)
 (require 'dualstack-sidecar)
-(require 'dualstack-sidecar-install)
 (require 'dualstack-sidecar-status)
 
 (defmacro dualstack-sidecar-test (name docstring &rest body)
@@ -261,25 +260,12 @@ def die():
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
     (should (string-match-p "99 warning" (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar))))))
 
-(dualstack-sidecar-test dualstack-sidecar-missing-module
-  "A Python without the package is told how to get it."
-  (let ((bare (seq-find (lambda (python)
-                          (and (executable-find python)
-                               (not (eq 0 (call-process python nil nil nil "-c"
-                                                        "import dualstack_epc")))))
-                        '("/usr/bin/python3" "/usr/local/bin/python3"))))
-    (unless bare
-      (ert-skip "needs a python3 without dualstack_epc"))
-    (let ((dualstack-python bare))
-      (should (string-match-p
-               "has no dualstack_epc: type M-x dualstack-sidecar-install"
-               (cadr (should-error (dualstack-sidecar-start :wait t))))))))
-
 (dualstack-sidecar-test dualstack-sidecar-no-such-python
   "An interpreter that is not there is named."
   (let ((dualstack-python "/no/such/python"))
     (should (equal (cadr (should-error (dualstack-sidecar-start :wait t)))
-                   "There is no program /no/such/python: set `dualstack-python'"))))
+                   "dualstack: There is no program /no/such/python; \
+set `dualstack-python' to a Python 3.10 or later"))))
 
 (dualstack-sidecar-test dualstack-sidecar-proxies-are-of-no-consequence
   "An http_proxy does not matter."
@@ -376,69 +362,6 @@ for f in ('environ', 'fd/1', 'mem'):
         (goto-char (point-min))
         (should (looking-at "dualstack +running")))
       (kill-buffer "*dualstack-sidecars*"))))
-
-;;;; Installing
-
-(dualstack-sidecar-test dualstack-sidecar-installs
-  "The installation makes an environment in which a sidecar runs."
-  (let* ((directory (make-temp-file "dualstack venv" t))
-         (dualstack-sidecar-directory (expand-file-name "venv" directory))
-         (dualstack-python nil)
-         (done nil))
-    (unwind-protect
-        (progn
-          (should-not (dualstack-sidecar-installed-version))
-          (condition-case err
-              (dualstack-sidecar-install (lambda () (setq done t)))
-            (user-error (if (string-match-p "is needed" (cadr err))
-                            (ert-skip "needs Python 3.10 or later")
-                          (signal (car err) (cdr err)))))
-          (should-error (dualstack-sidecar-install) :type 'user-error)
-          (dualstack-test-wait
-           (lambda ()
-             (with-current-buffer "*dualstack-install*"
-               (goto-char (point-min))
-               (when (re-search-forward "^This failed" nil t)
-                 (if (re-search-backward "No matching distribution\\|ConnectionError\\|Could not find\\|ensurepip" nil t)
-                     (ert-skip "needs a package index")
-                   (error "%s" (buffer-string)))))
-             done)
-           120)
-          (should (equal (dualstack-sidecar-installed-version) dualstack-version))
-          (should (equal (dualstack-sidecar-python) (dualstack-sidecar-venv-python)))
-          ;; An older one is brought to this version at the next start.
-          (write-region "0.0.1" nil (dualstack-sidecar-install--stamp) nil 'silent)
-          (should (equal (dualstack-sidecar-test-call (dualstack-sidecar-start :wait t) 'hello)
-                         "hello"))
-          (should (equal (dualstack-sidecar-installed-version) dualstack-version))
-          ;; Where that cannot be done, the older one has to do.
-          (dualstack-sidecar-stop)
-          (write-region "0.0.1" nil (dualstack-sidecar-install--stamp) nil 'silent)
-          (let ((dualstack-sidecar-install-source nil))
-            (should (equal (dualstack-sidecar-test-call (dualstack-sidecar-start :name "old" :wait t)
-                                                        'hello)
-                           "hello")))
-          (should (equal (dualstack-sidecar-installed-version) "0.0.1")))
-      (ignore-errors (kill-buffer "*dualstack-install*"))
-      (dualstack-sidecar-test-end)
-      (setq dualstack-sidecars nil)
-      (delete-directory directory t))))
-
-(dualstack-sidecar-test dualstack-sidecar-install-without-python
-  "Without a Python, or with one too old, it is said what to type."
-  (let ((exec-path nil) (dualstack-python nil))
-    (should (string-match-p "There is no Python on the path; .* sudo apt-get install python3"
-                            (cadr (should-error (dualstack-sidecar-install) :type 'user-error)))))
-  (let* ((old (make-temp-file "python" nil nil "#!/bin/sh\necho 3.8\n"))
-         (dualstack-python old))
-    (unwind-protect
-        (progn
-          (set-file-modes old #o755)
-          (should (string-match-p "is Python 3.8; Python 3.10 or later is needed"
-                                  (cadr (should-error (dualstack-sidecar-install)
-                                                      :type 'user-error)))))
-      (delete-file old)
-      (ignore-errors (kill-buffer "*dualstack-install*")))))
 
 (provide 'dualstack-sidecar-test)
 
