@@ -26,32 +26,33 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'subr-x)
+(require 'dualstack-epc-scan)
 
 (define-error 'dualstack-epc-error "EPC error")
 (define-error 'dualstack-epc-protocol-error "EPC protocol error" 'dualstack-epc-error)
 (define-error 'dualstack-epc-unsendable "Cannot be sent over EPC" 'dualstack-epc-error)
 
-;; New in Emacs 29.
+;; New in Emacs 28 and 29.
+(defvar read-symbol-shorthands)
 (defvar print-integers-as-characters)
+(defvar print-unreadable-function)
 
 (defconst dualstack-epc-codec-limit #xffffff
   "Greatest length of a payload in bytes, as six digits can tell no more.")
-
-(defconst dualstack-epc-codec-depth 1000
-  "How deep lists may be nested.")
 
 ;;;; To bytes
 
 (defun dualstack-epc-codec-encode (message &optional margin)
   "Return the frame of the list MESSAGE, a unibyte string.
 MARGIN, a string of blanks, comes before the newline at its end.
-Signal `dualstack-epc-unsendable' if a value in it has no readable syntax,
-is a string with text properties, or the frame would be too large."
-  (let* ((text (dualstack-epc-codec--print message))
-         (payload (encode-coding-string text 'utf-8-unix t))
+Signal `dualstack-epc-unsendable' if a value in it cannot cross unchanged, or
+the frame would be too large."
+  (let* ((payload (condition-case err
+                      (dualstack-epc-codec--safe message)
+                    (dualstack-epc-scan-refused
+                     (dualstack-epc-codec--name-problem message (cadr err)))))
          (length (+ (length payload) (length margin) 1)))
-    (when (string-match-p "#" text)
-      (dualstack-epc-codec--check message (length text)))
     (when (> length dualstack-epc-codec-limit)
       (signal 'dualstack-epc-unsendable
               (list (format "A message of %d bytes; the protocol allows %d"
@@ -61,109 +62,156 @@ is a string with text properties, or the frame would be too large."
 (defun dualstack-epc-codec--print (message)
   "Return MESSAGE printed, whatever the user has set for printing."
   (let ((print-length nil) (print-level nil) (print-circle nil)
-        (print-gensym nil) (print-quoted t) (print-escape-newlines nil)
+        (print-gensym t) (print-quoted t) (print-escape-newlines nil)
         (print-escape-nonascii t) (print-escape-multibyte nil)
         (print-escape-control-characters nil) (print-integers-as-characters nil)
         (print-charset-text-property 'default) (print-number-table nil)
-        (print-continuous-numbering nil) (float-output-format nil))
+        (print-continuous-numbering nil) (print-unreadable-function nil)
+        (float-output-format nil))
     (condition-case nil
         (prin1-to-string message)
-      ;; Emacs takes what is nested 200 deep for circular, unless it looks.
-      (error (let ((print-circle t))
-               (prin1-to-string message))))))
+      ;; Emacs takes what is nested 200 deep for circular.
+      (error (dualstack-epc-codec--print-deep message)))))
 
-(defun dualstack-epc-codec--check (message size)
-  "Signal `dualstack-epc-unsendable' if MESSAGE has something unsendable in it.
-Its printed form has SIZE characters.  The error names the argument, for
-MESSAGE is (call UID METHOD ARGS) or has one value."
-  (if (and (eq (car message) 'call) (proper-list-p (nth 3 message)))
-      (let ((number 0))
-        (dolist (argument (nth 3 message))
-          (setq number (1+ number))
-          (dualstack-epc-codec--check-value argument size
-                                            (format "Argument %d" number))))
-    (dualstack-epc-codec--check-value (nthcdr 2 message) size "The value")))
+(defun dualstack-epc-codec--safe (value)
+  "Return VALUE printed, in bytes, as a peer can read it.
+Signal `dualstack-epc-scan-refused' with a reason if it cannot cross, or
+would come back as another."
+  (let ((payload (encode-coding-string (dualstack-epc-codec--print value) 'utf-8-unix t)))
+    (when (and (string-match-p "\\\\[23]" payload)
+               (dualstack-epc-codec--raw-p value))
+      (dualstack-epc-scan-refuse "a multibyte string with raw bytes"))
+    (if (string-match-p "#" payload)
+        (dualstack-epc-scan-outgoing payload)
+      payload)))
 
-(defun dualstack-epc-codec--check-value (value size name)
-  "Signal `dualstack-epc-unsendable' if VALUE, called NAME, is unsendable.
-It has no more parts than SIZE unless it is circular."
-  (let ((todo (list value)))
-    (while todo
-      (when (< (setq size (1- size)) -10)
-        (dualstack-epc-codec--refuse name "is or has a circular list" nil))
-      (let ((item (pop todo)))
-        (cond ((consp item)
-               (push (cdr item) todo)
-               (push (car item) todo))
-              ((stringp item)
-               (when (dualstack-epc-codec--properties-p item)
-                 (dualstack-epc-codec--refuse
-                  name "is or has a string with text properties"
-                  (substring-no-properties item))))
-              ((vectorp item)
-               (setq todo (append item todo)))
-              ((hash-table-p item)
-               (maphash (lambda (key value) (push key todo) (push value todo))
-                        item))
-              ((not (or (symbolp item) (numberp item)))
-               (dualstack-epc-codec--refuse name "is or has something unreadable"
-                                            item)))))))
-
-(defun dualstack-epc-codec--properties-p (string)
-  "Return non-nil if STRING has text properties anywhere."
-  (or (text-properties-at 0 string)
-      (next-property-change 0 string)))
+(defun dualstack-epc-codec--name-problem (message reason)
+  "Signal `dualstack-epc-unsendable' for MESSAGE, refused for REASON.
+The error names the argument, for MESSAGE is (call UID METHOD ARGS) or has
+one value."
+  (let ((number 0))
+    (when (and (eq (car message) 'call) (proper-list-p (nth 3 message)))
+      (dolist (argument (nth 3 message))
+        (cl-incf number)
+        (condition-case err
+            (dualstack-epc-codec--safe argument)
+          (dualstack-epc-scan-refused
+           (dualstack-epc-codec--refuse (format "Argument %d" number) (cadr err) argument)))))
+    (dualstack-epc-codec--refuse (if (> number 0) "The message" "The value") reason
+                                 (nth 2 message))))
 
 (defun dualstack-epc-codec--refuse (name what item)
-  "Signal that the value called NAME cannot be sent, for it WHAT: ITEM."
+  "Signal that ITEM, called NAME, cannot be sent, for it is or has WHAT."
   (signal 'dualstack-epc-unsendable
-          (list (concat name " " what
-                        (and item
-                             (let ((print-length 5) (print-level 2))
-                               (truncate-string-to-width (format ": %S" item)
-                                                         80 nil nil "...")))))))
+          (list (let ((print-length 5) (print-level 2) (print-circle t))
+                  (truncate-string-to-width (format "%s is or has %s: %S" name what item)
+                                            160 nil nil "...")))))
+
+(defun dualstack-epc-codec--raw-p (value)
+  "Return non-nil if VALUE has a multibyte string of ASCII and raw bytes only.
+It would be read as a unibyte string."
+  (let ((todo (list value))
+        (seen (make-hash-table :test #'eq))
+        (found nil))
+    (while (and todo (not found))
+      (let ((item (pop todo)))
+        (cond ((stringp item)
+               (setq found (and (multibyte-string-p item)
+                                (string-match-p "[\x3fff80-\x3fffff]" item)
+                                (not (string-match-p "[^[:ascii:]\x3fff80-\x3fffff]" item)))))
+              ((or (gethash item seen)
+                   (not (or (consp item) (vectorp item) (hash-table-p item)))))
+              (t
+               (puthash item t seen)
+               (cond ((consp item)
+                      (push (cdr item) todo)
+                      (push (car item) todo))
+                     ((vectorp item)
+                      (setq todo (append item todo)))
+                     (t
+                      (maphash (lambda (key value) (push key todo) (push value todo))
+                               item)))))))
+    found))
+
+;;;; Values nested deep
+
+(defconst dualstack-epc-codec--quotes
+  '((quote . "'") (function . "#'") (\` . "`") (\, . ",") (\,@ . ",@"))
+  "What is printed for lists of two elements that begin with these.")
+
+(defun dualstack-epc-codec--print-deep (message)
+  "Return MESSAGE printed as by `prin1', of any depth that can cross."
+  (let ((max-lisp-eval-depth (max max-lisp-eval-depth 20000)))
+    (with-temp-buffer
+      (dualstack-epc-codec--insert message 0)
+      (buffer-string))))
+
+(defun dualstack-epc-codec--insert (value depth)
+  "Insert VALUE, which is DEPTH deep in lists, as `prin1' prints it."
+  (when (or (> depth dualstack-epc-scan-depth)
+            (> (buffer-size) dualstack-epc-codec-limit))
+    (dualstack-epc-scan-refuse "a list that is circular, or nested deeper than %d"
+                               dualstack-epc-scan-depth))
+  (let ((depth (1+ depth)))
+    (pcase value
+      (`(,(and (pred symbolp) quote (guard (assq quote dualstack-epc-codec--quotes))) ,item)
+       (insert (alist-get quote dualstack-epc-codec--quotes))
+       (dualstack-epc-codec--insert item depth))
+      ((pred consp)
+       (insert "(")
+       (dualstack-epc-codec--insert (pop value) depth)
+       (while (consp value)
+         (insert " ")
+         (dualstack-epc-codec--insert (pop value) depth))
+       (when value
+         (insert " . ")
+         (dualstack-epc-codec--insert value depth))
+       (insert ")"))
+      ((pred vectorp)
+       (insert "[")
+       (mapc (lambda (item) (dualstack-epc-codec--insert item depth) (insert " ")) value)
+       (insert "]"))
+      ((pred hash-table-p)
+       (insert (format "#s(hash-table test %s%s data (" (hash-table-test value)
+                       (if (hash-table-weakness value) " weakness" "")))
+       (maphash (lambda (key item)
+                  (dualstack-epc-codec--insert key (1+ depth))
+                  (insert " ")
+                  (dualstack-epc-codec--insert item (1+ depth))
+                  (insert " "))
+                value)
+       (insert "))"))
+      (_ (prin1 value (current-buffer))))))
 
 ;;;; From bytes
 
 (defun dualstack-epc-codec-read (payload)
   "Return the message in PAYLOAD, a unibyte string.
-Signal `dualstack-epc-protocol-error' if it is none."
-  (when (and (> (length payload) dualstack-epc-codec-depth)
-             (dualstack-epc-codec--too-deep-p payload))
-    (signal 'dualstack-epc-protocol-error
-            (list (format "Lists nested deeper than %d" dualstack-epc-codec-depth))))
+Nothing comes of it but numbers, strings, symbols, lists, vectors and hash
+tables.  Signal `dualstack-epc-protocol-error' if it is no message."
   (let ((message (condition-case err
-                     (let ((read-circle nil))
-                       (car (read-from-string
-                             (decode-coding-string payload 'utf-8-unix t))))
-                   (error (signal 'dualstack-epc-protocol-error
-                                  (list (concat "Unreadable: "
-                                                (error-message-string err))))))))
+                     (dualstack-epc-codec--read payload)
+                   (dualstack-epc-scan-refused
+                    (dualstack-epc-codec--unreadable (concat "it has " (cadr err))))
+                   (error
+                    (dualstack-epc-codec--unreadable (error-message-string err))))))
     (unless (and (proper-list-p message) (symbolp (car message)) (cdr message))
       (signal 'dualstack-epc-protocol-error (list "No message")))
     message))
 
-(defun dualstack-epc-codec--too-deep-p (payload)
-  "Return non-nil if lists in PAYLOAD are nested too deep for Emacs's reader.
-It is recursive before Emacs 29, and would exhaust the stack."
-  (with-temp-buffer
-    (set-buffer-multibyte nil)
-    (set-syntax-table dualstack-epc-codec--syntax)
-    (insert payload)
-    (>= (car (parse-partial-sexp (point-min) (point-max)
-                                 (1+ dualstack-epc-codec-depth)))
-        (1+ dualstack-epc-codec-depth))))
+(defun dualstack-epc-codec--read (payload)
+  "Return the value in PAYLOAD, a unibyte string, or signal an error."
+  (let ((read-circle nil)
+        (read-symbol-shorthands nil)
+        (text (decode-coding-string (dualstack-epc-scan payload) 'utf-8-unix t)))
+    (when (and (multibyte-string-p text)
+               (string-match-p "[\x3fff80-\x3fffff]" text))
+      (error "Bytes that are no UTF-8"))
+    (car (read-from-string text))))
 
-(defconst dualstack-epc-codec--syntax
-  (let ((table (make-char-table 'syntax-table '(3))))
-    (modify-syntax-entry ?\( "()" table)
-    (modify-syntax-entry ?\) ")(" table)
-    (modify-syntax-entry ?\[ "(]" table)
-    (modify-syntax-entry ?\] ")[" table)
-    (modify-syntax-entry ?\" "\"" table)
-    (modify-syntax-entry ?\\ "\\" table)
-    table)
-  "Syntax of S-expressions, without comments, for finding the depth.")
+(defun dualstack-epc-codec--unreadable (reason)
+  "Signal that a message cannot be read, for REASON."
+  (signal 'dualstack-epc-protocol-error (list (concat "Unreadable: " reason))))
 
 (defun dualstack-epc-codec-uid (payload)
   "Return (NAME . UID) of a PAYLOAD that cannot be read, or nil."

@@ -78,7 +78,7 @@
                  (dualstack-epc-test-frame
                   (concat "(return 1 " (make-string 200000 ?\() (make-string 200000 ?\)) ")")))
     (should (equal (dualstack-epc-test-error (dualstack-epc-call connection 'x nil))
-                   '(dualstack-epc-protocol-error x "Lists nested deeper than 1000")))
+                   '(dualstack-epc-protocol-error x "Unreadable: it has lists nested deeper than 1000")))
     (let ((deep nil))
       (dotimes (_ 150) (setq deep (list deep)))
       (run-at-time 0 nil #'process-send-string peer
