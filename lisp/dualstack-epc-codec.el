@@ -141,10 +141,12 @@ It would be read as a unibyte string."
 
 (defun dualstack-epc-codec--print-deep (message)
   "Return MESSAGE printed as by `prin1', of any depth that can cross."
-  (let ((max-lisp-eval-depth (max max-lisp-eval-depth 20000)))
-    (with-temp-buffer
-      (dualstack-epc-codec--insert message 0)
-      (buffer-string))))
+  (with-suppressed-warnings ((obsolete max-specpdl-size))
+    (let ((max-lisp-eval-depth (max max-lisp-eval-depth 20000))
+          (max-specpdl-size 50000))
+      (with-temp-buffer
+        (dualstack-epc-codec--insert message 0)
+        (buffer-string)))))
 
 (defun dualstack-epc-codec--insert (value depth)
   "Insert VALUE, which is DEPTH deep in lists, as `prin1' prints it."

@@ -139,7 +139,7 @@ It is so if it has up to 100 strings or escapes, and outside strings up to
         (steps 100)
         (clean t))
     (while (and clean position)
-      (let ((next (string-match "[\"#'`,?;\\\\]" payload position)))
+      (let ((next (string-match "[\"#'`,?;\\]" payload position)))
         (cl-incf outside (- (or next (length payload)) position))
         (setq clean (and (<= outside dualstack-epc-scan-depth)
                          (> (cl-decf steps) 0)
@@ -147,7 +147,7 @@ It is so if it has up to 100 strings or escapes, and outside strings up to
               position (and clean next (1+ next)))
         ;; The rest of the string.
         (while (and position
-                    (setq position (string-match "[\"\\\\]" payload position))
+                    (setq position (string-match "[\"\\]" payload position))
                     (eq (aref payload position) ?\\))
           (cl-decf steps)
           (setq position (and (> steps 0)
@@ -159,7 +159,7 @@ It is so if it has up to 100 strings or escapes, and outside strings up to
     clean))
 
 (defun dualstack-epc-scan--escapes (payload)
-  "Refuse PAYLOAD if it has an escape after which Emacs reads on its own way.
+  "Refuse PAYLOAD if Emacs and this might disagree about an escape in it.
 In \"\\C-\\\"\" the last quote belongs to the escape, and does not end the
 string; \"\\N{...}\" loads the names of all characters.  No printer writes
 those."
@@ -205,7 +205,7 @@ those."
            (dualstack-epc-scan--sample scan)))))
 
 (defun dualstack-epc-scan--goal (scan)
-  "Return up to where SCAN may go without a look.
+  "Return the position up to which SCAN may go without a look.
 In a hash table it cannot stop at the greatest depth, so it must not get
 there."
   (when (>= (point) (dualstack-epc-scan--state-next scan))
@@ -247,13 +247,14 @@ there."
     (_ (dualstack-epc-scan--prefixes scan))))
 
 (defun dualstack-epc-scan--in-symbol-p ()
-  "Return non-nil if a symbol or number goes on at point."
+  "Return non-nil if point is within a symbol or number."
   (let* ((last (char-before))
          (before (and last (char-before (1- (point))))))
     (cond ((null before) nil)
           ((dualstack-epc-scan--escaped-p (1- (point))) t)
           ;; U+00A0 is a space.
-          ((and (eq before #xc2) (eq last #xa0)) nil)
+          ((and (eq before #xc2) (eq last #xa0))
+           (dualstack-epc-scan--escaped-p (- (point) 2)))
           ;; A dot that stands alone is no symbol, also before a question mark.
           ((eq last ?.) (dualstack-epc-scan--constituent-p before))
           (t (or (dualstack-epc-scan--constituent-p last) (>= last 128))))))
@@ -403,7 +404,7 @@ Emacs 30 even an empty one is made with 65 places."
                          'utf-8-unix)))))
 
 (defun dualstack-epc-scan--count-symbols ()
-  "Refuse the text in this buffer if it brings too many symbols."
+  "Refuse the text in this buffer if too many of its symbols are new."
   (let ((seen (make-hash-table :test #'equal))
         (new 0))
     (save-excursion
