@@ -107,18 +107,32 @@ one value."
                   (truncate-string-to-width (format "%s is or has %s: %S" name what item)
                                             160 nil nil "...")))))
 
-(defun dualstack-epc-codec--raw-p (value)
-  "Return non-nil if VALUE has a multibyte string of ASCII and raw bytes only.
+(defun dualstack-epc-codec-plain-p (item)
+  "Return non-nil if ITEM is an integer, symbol or string that is sure to cross."
+  (cond ((stringp item)
+         (not (or (text-properties-at 0 item)
+                  (next-property-change 0 item)
+                  (dualstack-epc-codec--raw-string-p item))))
+        ((symbolp item)
+         (eq item (intern-soft (symbol-name item))))
+        (t (fixnump item))))
+
+(defun dualstack-epc-codec--raw-string-p (string)
+  "Return non-nil if STRING is multibyte, but has only ASCII and raw bytes.
 It would be read as a unibyte string."
+  (and (multibyte-string-p string)
+       (string-match-p "[\x3fff80-\x3fffff]" string)
+       (not (string-match-p "[^[:ascii:]\x3fff80-\x3fffff]" string))))
+
+(defun dualstack-epc-codec--raw-p (value)
+  "Return non-nil if VALUE has a multibyte string of ASCII and raw bytes."
   (let ((todo (list value))
         (seen (make-hash-table :test #'eq))
         (found nil))
     (while (and todo (not found))
       (let ((item (pop todo)))
         (cond ((stringp item)
-               (setq found (and (multibyte-string-p item)
-                                (string-match-p "[\x3fff80-\x3fffff]" item)
-                                (not (string-match-p "[^[:ascii:]\x3fff80-\x3fffff]" item)))))
+               (setq found (dualstack-epc-codec--raw-string-p item)))
               ((or (gethash item seen)
                    (not (or (consp item) (vectorp item) (hash-table-p item)))))
               (t

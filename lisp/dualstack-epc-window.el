@@ -140,10 +140,9 @@ That is, numbers, symbols and short strings, which can be sent for sure."
        (and (proper-list-p arguments)
             (< (length arguments) 100)
             (cl-every (lambda (item)
-                        (cond ((stringp item)
-                               (and (> (setq left (- left (string-bytes item))) 0)
-                                    (not (dualstack-epc-codec--properties-p item))))
-                              (t (or (symbolp item) (fixnump item)))))
+                        (and (or (not (stringp item))
+                                 (> (setq left (- left (string-bytes item))) 0))
+                             (dualstack-epc-codec-plain-p item)))
                       arguments)
             (list 'call uid name (copy-sequence arguments)))))))
 
