@@ -58,8 +58,8 @@ package: ## Build dualstack-VERSION.tar, for package-install-file
 	@tests/support/need.sh
 	@.ci/package
 
-test-windows: setup ## Run networking tests in a Windows Emacs, EMACS_W32=COMMAND
-	@tests/windows.sh
+test-windows: setup ## Run all tests on Windows: EMACS_W32=COMMAND PYTHON_W32=COMMAND
+	@$(VENV_PYTHON) tests/windows/run_windows.py $(if $(ONLY),--only '$(ONLY)')
 
 compile: $(COMPILED)
 

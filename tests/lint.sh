@@ -84,5 +84,5 @@ fi
 say ruff "$python" -m ruff check --quiet --config python/pyproject.toml python tests
 say ruff-format "$python" -m ruff format --quiet --check --config python/pyproject.toml python tests
 say mypy "$python" -m mypy --no-error-summary --config-file python/pyproject.toml \
-  python/src tests/python tests/support tests/bench tests/*.py
+  python/src tests/python tests/support tests/bench tests/*.py tests/windows/*.py
 exit $status

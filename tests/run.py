@@ -69,6 +69,14 @@ def ert(file: Path, only: str | None) -> Counts:
         output, status = run.stdout, run.returncode
     except subprocess.TimeoutExpired as error:
         output, status = (error.stdout or b"").decode(errors="replace"), -1
+    return read_ert(file.name, output, status)
+
+
+def read_ert(name: str, output: str, status: int) -> Counts:
+    """Return the counts in OUTPUT of the file NAME, and print that if anything went wrong.
+
+    STATUS is Emacs's, negative where it was ended.
+    """
     counts = Counts(
         passed=len(re.findall(r"^ +passed +\d+/\d+ ", output, re.MULTILINE)),
         failed=len(re.findall(r"^ +FAILED +\d+/\d+ ", output, re.MULTILINE)),
@@ -79,7 +87,7 @@ def ert(file: Path, only: str | None) -> Counts:
     if counts.failed:
         print(output)
         if status < 0:
-            print(f"{file.name}: ended by signal {-status}, or after {ERT_TIMEOUT} s")
+            print(f"{name}: ended by signal {-status}, or after {ERT_TIMEOUT} s")
     return counts
 
 

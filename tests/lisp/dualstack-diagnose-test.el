@@ -142,7 +142,7 @@ print(s.getsockname()[1], flush=True); sys.stdin.read()")
   (with-temp-buffer
     (let ((process-environment (append '("http_proxy" "HTTP_PROXY" "all_proxy" "ALL_PROXY")
                                        process-environment)))
-      (list (call-process (expand-file-name invocation-name invocation-directory)
+      (list (call-process (dualstack-test-emacs-program)
                           nil '(t nil) nil "-Q" "--batch"
                           "-L" (expand-file-name "lisp" dualstack-test-root)
                           "-l" "dualstack-diagnose" "-f" "dualstack-diagnose-batch"

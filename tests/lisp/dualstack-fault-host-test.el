@@ -120,7 +120,9 @@ server.serve_forever()")
       (pcase-let
           ((`(,err ,hello ,count ,again)
             (dualstack-test-emacs
-             '("sh" "-c" "ulimit -n 64; exec \"$@\"" "--")
+             ;; On Windows Emacs has 32 at most.
+             (unless (eq system-type 'windows-nt)
+               '("sh" "-c" "ulimit -n 64; exec \"$@\"" "--"))
              '(require 'dualstack-epc)
              `(let* ((connection (dualstack-epc-connect "localhost" ,port))
                      (open nil)
@@ -143,7 +145,7 @@ server.serve_forever()")
         (should (string-match-p "Too many open files\\|No file descriptors" err))
         (should (string-match-p (format "127.0.0.1:%d" port) err))
         (should (equal hello "hello"))
-        (should (> count 30))
+        (should (> count 20))
         (should (eq again 'open))))))
 
 (provide 'dualstack-fault-host-test)

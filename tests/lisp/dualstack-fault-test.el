@@ -126,7 +126,7 @@ with another's reply."
                                         :then (lambda (_) (cl-incf ends))
                                         :else (lambda (_) (cl-incf ends))))
             (run-at-time (/ (random 100) 20000.0) nil
-                         (lambda () (signal-process pid 'SIGKILL)))
+                         (lambda () (dualstack-test-kill pid)))
             (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
             (dualstack-test-wait (lambda () (= ends 30)))
             (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
@@ -137,6 +137,8 @@ with another's reply."
 
 (dualstack-deftest dualstack-fault-stopped ()
   "A sidecar that is stopped lets calls time out, and answers when it goes on."
+  (when (eq system-type 'windows-nt)
+    (ert-skip "Windows stops no process: it has no SIGSTOP and SIGCONT"))
   (let* ((dualstack-python dualstack-test-python)
          (dualstack-sidecars nil)
          (inhibit-message t)
@@ -156,6 +158,8 @@ with another's reply."
 
 (dualstack-deftest dualstack-fault-1000-connections ()
   "One Emacs has 1,000 connections open at once, 500 on each family."
+  (when (eq system-type 'windows-nt)
+    (ert-skip "Emacs on Windows has 32 sockets at most"))
   (dualstack-test-with-child (server "sh" "-c" "ulimit -n 4096; exec \"$@\"" "--"
                                      dualstack-test-python "-m" "dualstack_epc" "hello")
     (let ((port (dualstack-test-child-port server)))

@@ -343,10 +343,17 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
     (prog1 (list (process-status server) (numberp (process-contact server :service)))
       (delete-process server))))
 
+(defmacro dualstack-compat-or-refusal (&rest body)
+  "Run BODY; on Windows, which lacks what it asks for, return its error."
+  `(if (eq system-type 'windows-nt)
+       (condition-case err (progn ,@body) (error (list 'error (car err) (nth 1 err))))
+     ,@body))
+
 (dualstack-compat dualstack-compat-23-local-sockets
   "lsp-roslyn, geiser: local sockets."
   (port peers)
-  (let* ((name (make-temp-name (expand-file-name "ds" temporary-file-directory)))
+  (dualstack-compat-or-refusal
+   (let* ((name (make-temp-name (expand-file-name "ds" temporary-file-directory)))
          (server (make-network-process :name "socket" :server t :family 'local :service name
                                        :sentinel #'ignore))
          (one (make-network-process :name "one" :service nil :remote name :sentinel #'ignore))
@@ -357,12 +364,13 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
       (mapc #'delete-process (cl-remove-if-not
                               (lambda (process) (string-prefix-p "socket <" (process-name process)))
                               (process-list)))
-      (delete-file name))))
+      (delete-file name)))))
 
 (dualstack-compat dualstack-compat-24-datagrams
   "dns.el, server.el: datagrams and a server on the host `local'."
   (port peers)
-  (let* ((udp (make-network-process :name "udp" :server t :type 'datagram :family 'ipv4
+  (dualstack-compat-or-refusal
+   (let* ((udp (make-network-process :name "udp" :server t :type 'datagram :family 'ipv4
                                     :host "127.0.0.1" :service t :sentinel #'ignore))
          (client (make-network-process :name "dns" :host "localhost" :type 'datagram
                                        :service (process-contact udp :service)
@@ -370,7 +378,7 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
          (server (make-network-process :name "server" :family 'ipv4 :host 'local :server t
                                        :service t :sentinel #'ignore)))
     (prog1 (mapcar #'process-status (list udp client server))
-      (mapc #'delete-process (list udp client server)))))
+      (mapc #'delete-process (list udp client server))))))
 
 (dualstack-compat dualstack-compat-25-starttls
   "nntp, smtpmail, nnimap: network-stream with :return-list, its greeting read."

@@ -131,8 +131,11 @@
           (unwind-protect
               (progn
                 (make-directory (expand-file-name "src" home))
-                (make-symbolic-link (directory-file-name dualstack-test-root)
-                                    (expand-file-name "src/dualstack" home))
+                (if (eq system-type 'windows-nt) ; That has no links for everybody.
+                    (copy-directory dualstack-test-root (expand-file-name "src/dualstack" home)
+                                    nil nil t)
+                  (make-symbolic-link (directory-file-name dualstack-test-root)
+                                      (expand-file-name "src/dualstack" home)))
                 (let ((value (apply #'dualstack-test-emacs nil
                                     `(setq dualstack-python ,dualstack-test-python
                                            load-prefer-newer t)
@@ -188,7 +191,7 @@
          (emacs (lambda (form)
                   (with-temp-buffer
                     (let ((status (call-process
-                                   (expand-file-name invocation-name invocation-directory)
+                                   (dualstack-test-emacs-program)
                                    nil t nil "-Q" "--batch" "--eval"
                                    (prin1-to-string
                                     `(progn ,setup
@@ -267,7 +270,7 @@
            (equal
             (with-temp-buffer
               (call-process
-               (expand-file-name invocation-name invocation-directory) nil t nil
+               (dualstack-test-emacs-program) nil t nil
                "-Q" "--batch" "--eval"
                (prin1-to-string
                 `(progn

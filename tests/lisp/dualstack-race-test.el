@@ -267,9 +267,8 @@
 
 (dualstack-deftest dualstack-race-inside-a-foreign-wait ()
   "A wait of other code, in a timer inside ours, is not cut short."
-  (dualstack-test-with-servers ((six 'ipv6))
-    (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole" "--port"
-                                     (number-to-string (dualstack-test-port six)))
+  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
+    (dualstack-test-with-servers ((six 'ipv6 :service port))
       (let* ((finished nil)
              (timer (run-at-time 0 nil (lambda ()
                                          (sleep-for 0.2)
@@ -290,7 +289,8 @@
              (addresses (dualstack-race-test--addresses (dualstack-test-port four)
                                                         'ipv6 'ipv4))
              (child (make-process
-                     :name "echo" :command '("echo" "x") :noquery t
+                     :name "echo" :noquery t
+                     :command (dualstack-test-python-command "print('x', end='')")
                      :sentinel #'ignore :connection-type 'pipe
                      :filter (lambda (_process _string)
                                (setq inner (dualstack-race-test--run addresses)))))

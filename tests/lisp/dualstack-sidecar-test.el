@@ -61,11 +61,6 @@
   (cadr (should-error (dualstack-sidecar-start :name "wrong" :command command :wait t)
                       :type 'dualstack-sidecar-error)))
 
-(defun dualstack-sidecar-test-alive-p (pid)
-  "Return non-nil if there is a process PID that is no zombie."
-  (let ((state (alist-get 'state (process-attributes pid))))
-    (and state (not (equal state "Z")))))
-
 ;;;; Its life
 
 (dualstack-sidecar-test dualstack-sidecar-start-and-stop
@@ -83,7 +78,7 @@
       (should (< (- (float-time) start) 0.5))
       (should (eq (dualstack-sidecar-state sidecar) 'stopping))
       (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'stopped)))
-      (should-not (dualstack-sidecar-test-alive-p pid)))))
+      (should-not (dualstack-test-alive-p pid)))))
 
 (dualstack-sidecar-test dualstack-sidecar-asynchronous
   "Starting does not wait, shows in the mode line, and then calls :then."
@@ -127,7 +122,7 @@
 import os, signal, sys
 def die():
     print('last words', flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))
 "))
          (sidecar (dualstack-sidecar-start :modules (list file) :wait t)))
     (unwind-protect
@@ -145,7 +140,7 @@ def die():
   (let ((sidecar (dualstack-sidecar-start :wait t)))
     (kill-buffer (dualstack-sidecar-log sidecar))
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
-    (signal-process (process-id (dualstack-sidecar-process sidecar)) 'SIGKILL)
+    (dualstack-test-kill (process-id (dualstack-sidecar-process sidecar)))
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
     (should (string-match-p "crashed, with status 9\\'"
                             (cadr (dualstack-sidecar-failure sidecar))))))
@@ -154,7 +149,7 @@ def die():
   "A sidecar that is to be restarted runs again after a crash."
   (let* ((sidecar (dualstack-sidecar-start :restart t :wait t))
          (first (process-id (dualstack-sidecar-process sidecar))))
-    (signal-process first 'SIGKILL)
+    (dualstack-test-kill first)
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
     (should-not (= first (process-id (dualstack-sidecar-process sidecar))))
@@ -172,7 +167,7 @@ def die():
                             (cadr (dualstack-sidecar-failure sidecar))))
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
-    (dualstack-test-wait (lambda () (not (dualstack-sidecar-test-alive-p first))))))
+    (dualstack-test-wait (lambda () (not (dualstack-test-alive-p first))))))
 
 (dualstack-sidecar-test dualstack-sidecar-stop-while-starting
   "A sidecar can be stopped before it runs."
@@ -186,10 +181,14 @@ def die():
   "What ignores the end of its input is killed."
   (let* ((sidecar (dualstack-sidecar-start
                    :auth nil
-                   :command (list "sh" "-c" "trap '' TERM; echo 1; exec sleep 60")))
+                   :command (dualstack-test-python-command "
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(1, flush=True)
+time.sleep(60)")))
          (pid (process-id (dualstack-sidecar-process sidecar))))
     (dualstack-sidecar-stop)
-    (dualstack-test-wait (lambda () (not (dualstack-sidecar-test-alive-p pid))))))
+    (dualstack-test-wait (lambda () (not (dualstack-test-alive-p pid))))))
 
 (dualstack-sidecar-test dualstack-sidecar-does-not-outlive-emacs
   "When Emacs is killed, its sidecar goes within two seconds."
@@ -199,7 +198,7 @@ def die():
                                                (dualstack-sidecar-start :wait t))))
                   (while t (sleep-for 1))))
          (emacs (dualstack-test-child
-                 "timeout" "60" (expand-file-name invocation-name invocation-directory)
+                 (dualstack-test-emacs-program)
                  "-Q" "--batch" "-L" (expand-file-name "lisp" dualstack-test-root)
                  "-l" "dualstack-sidecar" "--eval" (prin1-to-string code)))
          pid)
@@ -211,35 +210,41 @@ def die():
                (goto-char (point-min))
                (when (re-search-forward "^\\([0-9]+\\)\n" nil t)
                  (setq pid (string-to-number (match-string 1)))))))
-          (should (dualstack-sidecar-test-alive-p pid)))
-      (signal-process (- (process-id emacs)) 'SIGKILL)
+          (should (dualstack-test-alive-p pid)))
+      (dualstack-test-kill (process-id emacs))
       (dualstack-test-end emacs))
     (let ((start (float-time)))
-      (dualstack-test-wait (lambda () (not (dualstack-sidecar-test-alive-p pid))))
+      (dualstack-test-wait (lambda () (not (dualstack-test-alive-p pid))))
       (should (< (- (float-time) start) 2.5)))))
 
 ;;;; What goes wrong
 
 (dualstack-sidecar-test dualstack-sidecar-failures
   "Each way not to start has its own message."
-  (let ((dualstack-sidecar-timeout 0.5))
+  (let ((dualstack-sidecar-timeout 10))
     (should (string-match-p "no-such-program"
                             (dualstack-sidecar-test-failure "/no-such-program")))
     (should (string-match-p "ended before it ran, with status 3\nwhat it said"
                             (dualstack-sidecar-test-failure
-                             "sh" "-c" "echo what it said >&2; exit 3")))
+                             dualstack-test-python "-c"
+                             "import sys; print('what it said', file=sys.stderr); sys.exit(3)")))
     (should (string-match-p "printed \"Warning: x\" where its port should be"
                             (dualstack-sidecar-test-failure
-                             "sh" "-c" "echo Warning: x; echo 1234; sleep 60")))
-    (should (string-match-p "no port line within 0.5 s\nloading"
-                            (dualstack-sidecar-test-failure
-                             "sh" "-c" "echo loading >&2; exec sleep 60")))
+                             dualstack-test-python "-c"
+                             "import time; print('Warning: x\\n1234', flush=True); time.sleep(60)")))
+    (let ((dualstack-sidecar-timeout 2.5))
+      (should (string-match-p "no port line within 2.5 s\nloading"
+                              (dualstack-sidecar-test-failure
+                               dualstack-test-python "-c"
+                               "import sys, time; print('loading', file=sys.stderr); time.sleep(60)"))))
     (should (string-match-p "printed \"hi\" where its announcement should be"
                             (dualstack-sidecar-test-failure
-                             "sh" "-c" "echo 1234; echo hi; exec sleep 60")))
+                             dualstack-test-python "-c"
+                             "import time; print('1234\\nhi', flush=True); time.sleep(60)")))
     (should (string-match-p "printed no port, but much else"
                             (dualstack-sidecar-test-failure
-                             "sh" "-c" "head -c 20000 /dev/zero | tr '\\0' x; exec sleep 60")))))
+                             dualstack-test-python "-c"
+                             "import time; print('x' * 20000, end='', flush=True); time.sleep(60)")))))
 
 (dualstack-sidecar-test dualstack-sidecar-nobody-at-its-port
   "A port at which nobody listens is an error that names it."
@@ -249,14 +254,19 @@ def die():
              (cadr (should-error
                     (dualstack-sidecar-start
                      :name "wrong" :auth nil :wait t
-                     :command (list "sh" "-c" (format "echo %d; exec sleep 60" port)))))))))
+                     :command (dualstack-test-python-command
+                               (format "import time; print(%d, flush=True); time.sleep(60)"
+                                       port)))))))))
 
 (dualstack-sidecar-test dualstack-sidecar-warnings-are-not-the-port
   "What is written on standard error goes to the log, not for the port."
   (let ((sidecar (dualstack-sidecar-start
                   :wait t
-                  :command (list "sh" "-c" (format "echo 99 warning >&2; exec '%s' -m dualstack_epc serve --auth --exit-on-eof"
-                                                   dualstack-test-python)))))
+                  :command (dualstack-test-python-command "
+import sys
+print('99 warning', file=sys.stderr, flush=True)
+from dualstack_epc.cli import main
+main(['serve', '--auth', '--exit-on-eof'])"))))
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
     (should (string-match-p "99 warning" (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar))))))
 

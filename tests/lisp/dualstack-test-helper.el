@@ -39,9 +39,12 @@
 
 (defconst dualstack-test-python
   (or (getenv "DUALSTACK_PYTHON")
-      (let ((venv (expand-file-name ".venv/bin/python" dualstack-test-root)))
+      (let ((venv (expand-file-name (if (eq system-type 'windows-nt)
+                                        ".venv/Scripts/python.exe"
+                                      ".venv/bin/python")
+                                    dualstack-test-root)))
         (and (file-executable-p venv) venv))
-      (executable-find "python3"))
+      (executable-find (if (eq system-type 'windows-nt) "python" "python3")))
   "The Python interpreter that has the sidecar, or nil.")
 
 ;;;; Nothing is left behind
@@ -110,6 +113,16 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        ,@(nreverse keys)
        (dualstack-test-clean ,@body))))
 
+(defun dualstack-test-run-tests (selector)
+  "Run the tests of SELECTOR in batch, say why some were skipped, and exit."
+  (let ((stats (ert-run-tests-batch selector)))
+    (dotimes (i (length (ert--stats-tests stats)))
+      (let ((result (aref (ert--stats-test-results stats) i)))
+        (when (ert-test-skipped-p result)
+          (message "reason %s: %s" (ert-test-name (aref (ert--stats-tests stats) i))
+                   (cadr (ert-test-result-with-condition-condition result))))))
+    (kill-emacs (if (zerop (ert-stats-completed-unexpected stats)) 0 1))))
+
 (defun dualstack-test-wait (predicate &optional seconds)
   "Wait until PREDICATE gives non-nil, and return that.
 Signal an error after SECONDS, by default 10."
@@ -129,6 +142,9 @@ ARGS are further arguments of `make-network-process'; `:service' is t unless
 it is among them."
   (apply #'make-network-process
          (append args
+                 ;; Emacs on Windows does not tell which port it has drawn for IPv6.
+                 (and (eq family 'ipv6) (eq system-type 'windows-nt)
+                      (list :service (dualstack-test-free-port)))
                  (list :name "test server" :server 200 :family family :noquery t
                        :filter #'ignore
                        :host (if (eq family 'ipv4) "127.0.0.1" "::1") :service t
@@ -207,6 +223,39 @@ The line is its property `line'.  It ends when its input does, or by
   (dualstack-test-wait (lambda () (not (process-live-p child))))
   (kill-buffer (process-buffer child)))
 
+(defun dualstack-test-python-command (code &rest arguments)
+  "Return a command for CODE, lines of Python, with ARGUMENTS."
+  (append (list dualstack-test-python "-c" code) arguments))
+
+(defun dualstack-test-kill (pid)
+  "Kill the process PID at once."
+  (signal-process pid 'SIGKILL))
+
+(defun dualstack-test-alive-p (pid)
+  "Return non-nil if there is a process PID that has not ended."
+  (let ((state (alist-get 'state (process-attributes pid))))
+    (if (eq system-type 'windows-nt)
+        (memq pid (list-system-processes))
+      (and state (not (equal state "Z"))))))
+
+(defun dualstack-test-run (command &optional seconds)
+  "Run COMMAND and return its status and output, a cons; kill it after SECONDS.
+The default is 60."
+  (with-temp-buffer
+    (let* ((process (make-process :name "test run" :command command :noquery t
+                                  :buffer (current-buffer) :connection-type 'pipe
+                                  :coding 'utf-8 :sentinel #'ignore))
+           (deadline (+ (float-time) (or seconds 60))))
+      (unwind-protect
+          (while (and (process-live-p process) (< (float-time) deadline))
+            (accept-process-output process 0.1))
+        (when (process-live-p process)
+          (kill-process process)
+          (dualstack-test-wait (lambda () (not (process-live-p process))))))
+      (while (accept-process-output process 0))
+      (cons (process-exit-status process)
+            (replace-regexp-in-string "\r\n" "\n" (buffer-string) t t)))))
+
 (defmacro dualstack-test-with-child (binding &rest body)
   "Run BODY beside a child, and then end the child.
 BINDING is (VARIABLE COMMAND...)."
@@ -224,44 +273,69 @@ BINDING is (VARIABLE COMMAND...)."
   "Return the absolute name of FILE, a support file."
   (expand-file-name (concat "tests/support/" file) dualstack-test-root))
 
+(defun dualstack-test-silent-port (family)
+  "Return the port that answers nothing at the address of FAMILY, or nil.
+FAMILY is `ipv4', `ipv6' or `both'.  The environment tells: Windows has no
+other way, as it refuses where a backlog is full."
+  (let ((ports (split-string (or (getenv "DUALSTACK_SILENT_PORTS") ""))))
+    (when (= (length ports) 3)
+      (string-to-number
+       (nth (cl-position family '(ipv4 ipv6 both)) ports)))))
+
+(defun dualstack-test-stalled-on-windows (arguments)
+  "Return a port of this host that stalls as ARGUMENTS of stall.py say.
+Without \"--black-hole\" that is any free one, as Windows refuses late."
+  (cond ((not (member "--black-hole" arguments))
+         (let ((port (cadr (member "--port" arguments))))
+           (if port (string-to-number port) (dualstack-test-free-port))))
+        ((member "--port" arguments)
+         (ert-skip "needs a port of its own that answers nothing"))
+        ((dualstack-test-silent-port
+          (intern (or (cadr (member "--family" arguments)) "both"))))
+        (t (ert-skip "needs a port that answers nothing: WINDOWS_NET"))))
+
 (defmacro dualstack-test-with-stall (binding &rest body)
   "Run BODY while connecting to an address stalls, by support/stall.py.
 BINDING is (PORT ARGUMENT...): PORT is bound to the address's port, the rest
 are the program's arguments."
   (declare (indent 1) (debug ((symbolp &rest form) body)))
-  (let ((child (make-symbol "child")))
-    `(progn
-       (skip-unless (eq system-type 'gnu/linux))
-       (dualstack-test-with-child (,child dualstack-test-python
-                                          (dualstack-test-support "stall.py")
-                                          ,@(cdr binding))
-         (let ((,(car binding) (dualstack-test-child-port ,child)))
-           ,@body)))))
+  (let ((child (make-symbol "child"))
+        (function (make-symbol "function")))
+    `(let ((,function (lambda (,(car binding)) ,@body)))
+       (pcase system-type
+         ('windows-nt
+          (funcall ,function (dualstack-test-stalled-on-windows (list ,@(cdr binding)))))
+         ('gnu/linux
+          (dualstack-test-with-child (,child dualstack-test-python
+                                             (dualstack-test-support "stall.py")
+                                             ,@(cdr binding))
+            (funcall ,function (dualstack-test-child-port ,child))))
+         (_ (ert-skip "needs GNU/Linux's full backlog"))))))
 
 ;;;; Hosts of their own
+
+(defun dualstack-test-emacs-program ()
+  "Return the file name of this Emacs."
+  (expand-file-name invocation-name invocation-directory))
 
 (defun dualstack-test-emacs (wrapper &rest forms)
   "Run FORMS in a child Emacs and return the value of the last one.
 WRAPPER is a list of a program and arguments that runs the child, or nil.
 The value must be readable.  Fail with the child's output if it has none."
-  (with-temp-buffer
-    (let* ((command
-            (append '("timeout" "60")
-                    wrapper
-                    (list (expand-file-name invocation-name invocation-directory)
-                          "-Q" "--batch"
-                          "-L" (expand-file-name "lisp" dualstack-test-root)
-                          "--eval"
-                          (prin1-to-string
-                           `(progn (require 'dualstack)
-                                   (princ (concat "\nVALUE "
-                                                  (prin1-to-string
-                                                   (progn ,@forms)))))))))
-           (status (apply #'call-process (car command) nil t nil (cdr command))))
-      (goto-char (point-min))
-      (unless (and (eq status 0) (re-search-forward "^VALUE " nil t))
-        (error "%S gave %S: %s" command status (buffer-string)))
-      (read (current-buffer)))))
+  (let* ((command
+          (append wrapper
+                  (list (dualstack-test-emacs-program) "-Q" "--batch"
+                        "-L" (expand-file-name "lisp" dualstack-test-root)
+                        "--eval"
+                        (prin1-to-string
+                         `(progn (require 'dualstack)
+                                 (princ (concat "\nVALUE "
+                                                (prin1-to-string
+                                                 (progn ,@forms)))))))))
+         (run (dualstack-test-run command)))
+    (unless (and (eq (car run) 0) (string-match "^VALUE " (cdr run)))
+      (error "%S gave %S: %s" command (car run) (cdr run)))
+    (car (read-from-string (cdr run) (match-end 0)))))
 
 (defun dualstack-test--unshare (namespace)
   "Return the option of unshare for NAMESPACE that suits this user.
@@ -293,6 +367,12 @@ system does not allow that."
 (defun dualstack-test-hosts-file (hosts)
   "Return a wrapper for `dualstack-test-emacs': its /etc/hosts is HOSTS.
 Skip the test where the system does not allow that."
+  (if (eq system-type 'windows-nt)
+      (dualstack-test-resolver hosts)
+    (dualstack-test--hosts-file hosts)))
+
+(defun dualstack-test--hosts-file (hosts)
+  "Return the wrapper of `dualstack-test-hosts-file' for HOSTS."
   (let ((wrapper
          (list "unshare" (dualstack-test--unshare "m") "sh" "-ec"
                (format "f=$(mktemp); printf %%s '%s' >$f; mount --bind $f /etc/hosts; rm $f; exec \"$@\""
@@ -306,7 +386,16 @@ Skip the test where the system does not allow that."
 
 (defun dualstack-test-resolver (hosts)
   "Return a wrapper for `dualstack-test-emacs': a resolver that knows HOSTS.
-HOSTS is the text of a hosts file.  Skip the test without libnss_wrapper."
+HOSTS is the text of a hosts file.  Skip the test without libnss_wrapper.
+On Windows those who run the tests have HOSTS, or the test is skipped."
+  (if (eq system-type 'windows-nt)
+      (dolist (line (split-string hosts "\n" t))
+        (unless (member line (split-string (or (getenv "DUALSTACK_HOSTS") "") ";"))
+          (ert-skip (format "needs %S in the hosts file" line))))
+    (dualstack-test--resolver hosts)))
+
+(defun dualstack-test--resolver (hosts)
+  "Return the wrapper of `dualstack-test-resolver' for HOSTS."
   (let ((library (car (file-expand-wildcards
                        "/usr/lib/*/libnss_wrapper.so"))))
     (unless library

@@ -1,4 +1,4 @@
-;;; dualstack-windows.el --- Tests for a Windows Emacs  -*- lexical-binding: t; -*-
+;;; dualstack-windows-test.el --- Tests for a Windows Emacs  -*- lexical-binding: t; -*-
 
 ;; Copyright (C) 2026 The dualstack authors
 
@@ -19,18 +19,39 @@
 
 ;;; Commentary:
 
-;; Run by tests/windows.sh, which has servers at the ports below: one on
-;; 127.0.0.1 only, one on ::1 only, one on both, and none.
+;; What only Windows does: a refused connect that freezes Emacs, code 14 for
+;; each asynchronous one to ::1.  Skipped elsewhere.
 
 ;;; Code:
 
-(require 'ert)
-(require 'dualstack)
+(require 'dualstack-test-helper)
 (require 'dualstack-stream)
 (require 'dualstack-mode)
 
-(defconst dualstack-windows-ports '((ipv4 . 41004) (ipv6 . 41006) (dual . 41046) (none . 41000))
-  "The port of each kind of server.")
+(defvar dualstack-windows-ports nil
+  "An alist of kinds of servers and their ports, while a test runs.")
+
+(defun dualstack-windows-call-with-servers (function)
+  "Call FUNCTION with servers on 127.0.0.1, on ::1 and on both, and a free port."
+  (let ((children (mapcar (lambda (family)
+                            (cons (intern family)
+                                  (dualstack-test-child dualstack-test-python "-m"
+                                                        "dualstack_epc" "hello"
+                                                        "--family" family)))
+                          '("ipv4" "ipv6" "dual"))))
+    (unwind-protect
+        (let ((dualstack-windows-ports
+               (cons (cons 'none (dualstack-test-free-port))
+                     (mapcar (lambda (cell)
+                               (cons (car cell) (dualstack-test-child-port (cdr cell))))
+                             children))))
+          (funcall function))
+      (mapc #'dualstack-test-end (mapcar #'cdr children)))))
+
+(defun dualstack-windows-address (kind)
+  "Return the address that the server of KIND is to be reached at, as a string."
+  (format (if (eq kind 'ipv6) "[::1]:%d" "127.0.0.1:%d")
+          (alist-get kind dualstack-windows-ports)))
 
 (defun dualstack-windows-open (kind &rest settings)
   "Connect to the server of KIND by `dualstack-open-network-stream'.
@@ -63,47 +84,40 @@ Return (SECONDS ADDRESS ANSWER), or for an error (SECONDS . ERROR)."
         (set-process-sentinel process #'ignore)
         (delete-process process)))))
 
-(defvar dualstack-windows--plain nil
-  "What a plain connect to the server on 127.0.0.1 gave.")
-
 (defun dualstack-windows-plain ()
   "Return what a plain connect to localhost gives for the server on 127.0.0.1.
 Skip the test where that is not slow."
-  (setq dualstack-windows--plain
-        (or dualstack-windows--plain (dualstack-windows-open 'ipv4 :plain t)))
-  (when (< (car dualstack-windows--plain) 0.5)
-    (ert-skip "A refused connect is not slow here: not Windows' loopback"))
-  dualstack-windows--plain)
+  (let ((plain (dualstack-windows-open 'ipv4 :plain t)))
+    (when (< (car plain) 0.5)
+      (ert-skip "A refused connect is not slow here: not Windows' loopback"))
+    plain))
 
 (defmacro dualstack-windows-deftest (name docstring &rest body)
-  "Define the test NAME, which begins with nothing remembered.
-It must leave no process and no timer.  DOCSTRING and BODY are as for
-`ert-deftest'."
+  "Define the test NAME, run on Windows with the servers.
+DOCSTRING and BODY are as for `dualstack-deftest'."
   (declare (indent 1) (doc-string 2))
-  `(ert-deftest ,name ()
+  `(dualstack-deftest ,name ()
      ,docstring
-     (dualstack-forget)
-     ,@body
-     (should-not (process-list))
-     (should-not (remove 'undo-auto--boundary-timer
-                         (mapcar #'timer--function timer-list)))))
+     (unless (eq system-type 'windows-nt)
+       (ert-skip "needs Windows"))
+     (dualstack-windows-call-with-servers (lambda () ,@body))))
 
 (dualstack-windows-deftest dualstack-windows-ipv4
   "A server on 127.0.0.1 is reached much sooner than plain Emacs reaches it."
   (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv4)))
-    (should (equal address "127.0.0.1:41004"))
+    (should (equal address (dualstack-windows-address 'ipv4)))
     (should (equal answer "hello"))
     (let ((plain (dualstack-windows-plain)))
       (message "127.0.0.1 only: plain %.0f ms, dualstack %.1f ms"
                (* 1000 (car plain)) (* 1000 time))
-      (should (equal (cdr plain) '("127.0.0.1:41004" "hello")))
+      (should (equal (cdr plain) (list (dualstack-windows-address 'ipv4) "hello")))
       (should (> (/ (car plain) time) 10)))))
 
 (dualstack-windows-deftest dualstack-windows-remembered
   "What is remembered is reached even sooner."
   (dualstack-windows-open 'ipv4)
   (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv4)))
-    (should (equal (list address answer) '("127.0.0.1:41004" "hello")))
+    (should (equal (list address answer) (list (dualstack-windows-address 'ipv4) "hello")))
     (let ((plain (dualstack-windows-plain)))
       (message "remembered: %.2f ms" (* 1000 time))
       (should (> (/ (car plain) time) 50)))))
@@ -111,13 +125,13 @@ It must leave no process and no timer.  DOCSTRING and BODY are as for
 (dualstack-windows-deftest dualstack-windows-policy
   "The policy ipv4 reaches 127.0.0.1 alone."
   (pcase-let ((`(,_ ,address ,answer) (dualstack-windows-open 'ipv4 :policy 'ipv4)))
-    (should (equal (list address answer) '("127.0.0.1:41004" "hello")))
+    (should (equal (list address answer) (list (dualstack-windows-address 'ipv4) "hello")))
     (should (= 1 (length (dualstack-last-attempts))))))
 
 (dualstack-windows-deftest dualstack-windows-ipv6
   "A server on ::1 is reached although Emacs reports code 14 for it."
   (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv6)))
-    (should (equal address "[::1]:41006"))
+    (should (equal address (dualstack-windows-address 'ipv6)))
     (should (equal answer "hello"))
     (let ((plain (dualstack-windows-plain)))
       (message "::1 only: dualstack %.1f ms" (* 1000 time))
@@ -126,21 +140,22 @@ It must leave no process and no timer.  DOCSTRING and BODY are as for
 (dualstack-windows-deftest dualstack-windows-async
   "The asynchronous form reaches a server on ::1."
   (let (result)
-    (dualstack-open-async "localhost" 41006
+    (dualstack-open-async "localhost" (alist-get 'ipv6 dualstack-windows-ports)
                           :then (lambda (process) (setq result process))
                           :else (lambda (err) (setq result err)))
     (with-timeout (10)
       (while (not result) (accept-process-output nil 0.02)))
     (should (processp result))
     (should (eq (process-status result) 'open))
-    (should (equal (process-contact result) '("localhost" 41006)))
+    (should (equal (process-contact result)
+                   (list "localhost" (alist-get 'ipv6 dualstack-windows-ports))))
     (set-process-sentinel result #'ignore)
     (delete-process result)))
 
 (dualstack-windows-deftest dualstack-windows-dual
   "A server on both is reached."
   (pcase-let ((`(,_ ,address ,answer) (dualstack-windows-open 'dual)))
-    (should (equal (list address answer) '("127.0.0.1:41046" "hello")))))
+    (should (equal (list address answer) (list (dualstack-windows-address 'dual) "hello")))))
 
 (dualstack-windows-deftest dualstack-windows-mode
   "With `dualstack-mode' a plain connect to localhost is quick, on either family."
@@ -163,9 +178,11 @@ Emacs loses the news of one refusal in some tries, hence several."
       (should (equal (nth 1 err) "make client process failed"))
       (let ((attempts (plist-get (nthcdr 3 err) :attempts)))
         (message "none: %s" attempts)
-        (should (equal attempts "127.0.0.1:41000 Connection refused; \
-[::1]:41000 Connection refused"))))))
+        (should (equal attempts
+                       (format "127.0.0.1:%d Connection refused; [::1]:%d Connection refused"
+                               (alist-get 'none dualstack-windows-ports)
+                               (alist-get 'none dualstack-windows-ports))))))))
 
-(provide 'dualstack-windows)
+(provide 'dualstack-windows-test)
 
-;;; dualstack-windows.el ends here
+;;; dualstack-windows-test.el ends here
