@@ -114,7 +114,7 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        (dualstack-test-clean ,@body))))
 
 (defun dualstack-test-run-tests (selector)
-  "Run the tests of SELECTOR in batch, say why some were skipped, and exit."
+  "Run those of SELECTOR in batch, say why some were skipped, and exit."
   (let ((stats (ert-run-tests-batch selector)))
     (dotimes (i (length (ert--stats-tests stats)))
       (let ((result (aref (ert--stats-test-results stats) i)))
