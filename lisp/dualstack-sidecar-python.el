@@ -212,7 +212,8 @@ Signal `dualstack-sidecar-error' if none is new enough."
                                 "There is no Python on the path"))
          (if dualstack-python
              "set `dualstack-python' to a Python 3.10 or later"
-           (dualstack-sidecar--what-to-type))))))
+           (concat "type: " (dualstack-sidecar--what-to-type
+                             (and problem (string-match-p "is Python" problem)))))))))
 
 (defun dualstack-sidecar--ask (program arguments)
   "Return what PROGRAM, called with ARGUMENTS, is: (VERSION FILE) or a string.
@@ -267,19 +268,23 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
             1)
           output)))
 
-(defun dualstack-sidecar--what-to-type ()
-  "Return how to get a Python on this system."
-  (concat "type: "
-          (pcase system-type
-            ('windows-nt "winget install Python.Python.3.12")
-            ('darwin "brew install python")
-            (_ (or (cdr (seq-find (lambda (each) (executable-find (car each)))
-                                  '(("apt-get" . "sudo apt-get install python3")
-                                    ("dnf" . "sudo dnf install python3")
-                                    ("pacman" . "sudo pacman -S python")
-                                    ("zypper" . "sudo zypper install python3")
-                                    ("apk" . "sudo apk add python3"))))
-                   "M-x customize-option RET dualstack-python RET, with a Python 3.10 or later")))))
+(defun dualstack-sidecar--what-to-type (old)
+  "Return how to get a Python on this system, which has one that is too old if OLD."
+  (pcase system-type
+    ('windows-nt "winget install Python.Python.3.12")
+    ('darwin "brew install python")
+    (_ (or (cdr (seq-find (lambda (each) (executable-find (car each)))
+                          (if old
+                              ;; The system's own is what is too old.
+                              '(("uv" . "uv python install 3.12")
+                                ("dnf" . "sudo dnf install python3.12")
+                                ("zypper" . "sudo zypper install python312"))
+                            '(("apt-get" . "sudo apt-get install python3")
+                              ("dnf" . "sudo dnf install python3")
+                              ("pacman" . "sudo pacman -S python")
+                              ("zypper" . "sudo zypper install python3")
+                              ("apk" . "sudo apk add python3")))))
+           "M-x customize-option RET dualstack-python RET, and name a newer one"))))
 
 (provide 'dualstack-sidecar-python)
 

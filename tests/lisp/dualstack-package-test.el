@@ -238,9 +238,11 @@
                                              :commands (dualstack-hello)
                                              :config (dualstack-mode 1)))))
                              (require 'dualstack-sidecar)
-                             (let ((sidecar (dualstack-sidecar-start :wait t)))
-                               (dualstack-epc-call
-                                (dualstack-sidecar-connection sidecar) 'hello nil))))))
+                             (condition-case err
+                                 (dualstack-epc-call
+                                  (dualstack-sidecar-connection (dualstack-sidecar-start :wait t))
+                                  'hello nil)
+                               (dualstack-sidecar-error (cadr err)))))))
             (if (string-match-p "3.10 or later is needed\\|no Python on the path" result)
                 (ert-skip "needs Python 3.10 or later on the path")
               (should (equal result "hello")))))
