@@ -311,11 +311,15 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
                                       (dualstack-diagnose-draw-ours probes)))))
                  "\n"))))
 
+(put 'dualstack-diagnose-forget 'completion-predicate #'ignore)
+
 (defun dualstack-diagnose-forget ()
   "Forget which family answers at this buffer's host and port."
   (interactive)
   (apply #'dualstack-forget dualstack-diagnose--peer)
   (message "Forgotten: the next connection tries both families"))
+
+(put 'dualstack-diagnose-log 'completion-predicate #'ignore)
 
 (defun dualstack-diagnose-log ()
   "Show what dualstack has logged."

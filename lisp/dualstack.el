@@ -395,12 +395,10 @@ of them was called this does nothing."
 (autoload 'dualstack-mode "dualstack-mode" nil t)
 (autoload 'dualstack-mode-report "dualstack-mode-report" nil t)
 (autoload 'dualstack-open-network-stream "dualstack-stream")
-(autoload 'dualstack-sidecar-install "dualstack-sidecar-install" nil t)
 (autoload 'dualstack-sidecar-restart "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-start "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
-(autoload 'dualstack-sidecar-upgrade "dualstack-sidecar-install")
 
 ;; What has options or faces, which `customize-group' loads to show them.
 ;;;###autoload

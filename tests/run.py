@@ -10,6 +10,7 @@ other; both count as a failure.  The status is 0 if every test passed, and at le
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import subprocess
@@ -164,7 +165,8 @@ def main() -> None:
     parser.add_argument("--pytest-only", action="store_true", help="leave all but pytest out")
     options = parser.parse_args()
     # Whatever the locale, what a test printed can be shown.
-    sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     start = time.monotonic()
     lisp, python = Counts(), Counts()
     if not (options.only or options.ert_only or options.pytest_only):

@@ -19,8 +19,8 @@
 
 ;;; Commentary:
 
-;; What the README shows, the package that `make package' builds, the version,
-;; and that loading a file does nothing else.
+;; What the README shows, the version, and that loading a file does nothing
+;; else.
 
 ;;; Code:
 
@@ -166,132 +166,6 @@
                                              ,(expand-file-name "dualstack.info" directory)
                                              ,(expand-file-name "dualstack.texi" directory))
                                (buffer-string)))))))
-      (delete-directory directory t))))
-
-;;;; The package
-
-(ert-deftest dualstack-package-installs ()
-  "The package installs into an empty Emacs; its commands are there, and hello answers."
-  (unless (and (executable-find "tar")
-               (file-exists-p (expand-file-name ".ci/package" dualstack-test-root)))
-    (ert-skip "needs tar, and the repository"))
-  (let* ((directory (make-temp-file "package" t))
-         (process-environment (append (list (concat "HOME=" directory)
-                                            (concat "EMACS=" (expand-file-name
-                                                              invocation-name
-                                                              invocation-directory)))
-                                      process-environment))
-         (setup `(progn
-                   (setq user-emacs-directory ,(file-name-as-directory directory)
-                         package-user-dir ,(expand-file-name "elpa" directory)
-                         load-path (remove ,(expand-file-name "lisp" dualstack-test-root)
-                                           load-path))
-                   (require 'package)
-                   (package-initialize)))
-         (emacs (lambda (form)
-                  (with-temp-buffer
-                    (let ((status (call-process
-                                   (dualstack-test-emacs-program)
-                                   nil t nil "-Q" "--batch" "--eval"
-                                   (prin1-to-string
-                                    `(progn ,setup
-                                            (princ (format "\nVALUE %S" ,form)))))))
-                      (goto-char (point-max))
-                      (unless (and (eq status 0) (re-search-backward "^VALUE " nil t))
-                        (error "%s" (buffer-string)))
-                      (goto-char (match-end 0))
-                      (read (current-buffer)))))))
-    (unwind-protect
-        (progn
-          (should (eq 0 (call-process (expand-file-name ".ci/package" dualstack-test-root)
-                                      nil nil nil directory)))
-          (funcall emacs `(package-install-file
-                           ,(expand-file-name (format "dualstack-%s.tar" dualstack-version)
-                                              directory)))
-          (should (equal
-                   (funcall emacs
-                            '(delq nil
-                                   (mapcar (lambda (command)
-                                             (and (not (autoloadp (symbol-function command)))
-                                                  command))
-                                           '(dualstack-mode dualstack-mode-report
-                                             dualstack-connect dualstack-diagnose dualstack-forget
-                                             dualstack-hello dualstack-sidecar-start
-                                             dualstack-sidecar-stop dualstack-sidecar-restart
-                                             dualstack-sidecar-status
-                                             dualstack-epc-connect dualstack-epc-serve
-                                             dualstack-epc-toggle-log dualstack-open-async
-                                             dualstack-open-network-stream dualstack-make-server
-                                             dualstack-make-network-process))))
-                   nil))
-          (when (executable-find "makeinfo")
-            (should (file-exists-p
-                     (expand-file-name (format "elpa/dualstack-%s/dualstack.info"
-                                               dualstack-version)
-                                       directory))))
-          (let ((result
-                 (funcall emacs
-                          `(progn
-                             ,@(when (dualstack-package-test-use-package)
-                                 (append (dualstack-package-test-use-package)
-                                         '((use-package dualstack
-                                             :commands (dualstack-hello)
-                                             :config (dualstack-mode 1)))))
-                             (require 'dualstack-sidecar)
-                             (condition-case err
-                                 (dualstack-epc-call
-                                  (dualstack-sidecar-connection (dualstack-sidecar-start :wait t))
-                                  'hello nil)
-                               (dualstack-sidecar-error (cadr err)))))))
-            (if (string-match-p "3.10 or later is needed\\|no Python on the path" result)
-                (ert-skip "needs Python 3.10 or later on the path")
-              (should (equal result "hello")))))
-      (delete-directory directory t))))
-
-(ert-deftest dualstack-package-use-package-vc ()
-  "Emacs 30 installs from a repository by `use-package' and :vc."
-  (unless (and (>= emacs-major-version 30) (executable-find "git"))
-    (ert-skip "needs Emacs 30, and git"))
-  (let* ((directory (make-temp-file "vc" t))
-         (repository (expand-file-name "dualstack" directory))
-         (process-environment (cons (concat "HOME=" directory) process-environment)))
-    (unwind-protect
-        (progn
-          (make-directory repository)
-          (make-directory (expand-file-name ".emacs.d" directory))
-          (copy-directory (expand-file-name "lisp" dualstack-test-root)
-                          (file-name-as-directory repository))
-          (copy-directory (expand-file-name "python" dualstack-test-root)
-                          (file-name-as-directory repository))
-          (let ((default-directory (file-name-as-directory repository)))
-            (mapc #'delete-file (file-expand-wildcards "lisp/*.elc"))
-            (dolist (arguments '(("init" "-q") ("add" ".")
-                                 ("-c" "user.name=a" "-c" "user.email=a@b" "commit" "-qm" "x")))
-              (should (eq 0 (apply #'call-process "git" nil nil nil arguments)))))
-          (should
-           (equal
-            (with-temp-buffer
-              (call-process
-               (dualstack-test-emacs-program) nil t nil
-               "-Q" "--batch" "--eval"
-               (prin1-to-string
-                `(progn
-                   (setq package-user-dir ,(expand-file-name "elpa" directory)
-                         package-archives nil)
-                   (package-initialize)
-                   (use-package dualstack :vc (:url ,repository :lisp-dir "lisp" :rev :newest))
-                   (require 'dualstack-sidecar)
-                   (princ (format "\nVALUE %S"
-                                  (list (featurep 'dualstack) (commandp 'dualstack-mode)
-                                        (dualstack-epc-call
-                                         (dualstack-sidecar-connection
-                                          (dualstack-sidecar-start :wait t))
-                                         'hello nil)))))))
-              (goto-char (point-max))
-              (if (re-search-backward "^VALUE " nil t)
-                  (progn (goto-char (match-end 0)) (read (current-buffer)))
-                (buffer-string)))
-            '(t t "hello"))))
       (delete-directory directory t))))
 
 (provide 'dualstack-package-test)

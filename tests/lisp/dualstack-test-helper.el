@@ -29,6 +29,10 @@
 (require 'ert)
 (require 'dualstack)
 
+;; Emacs abbreviates it below the home directory, and tests have home
+;; directories of their own.
+(setq default-directory (expand-file-name default-directory))
+
 (defconst dualstack-test-root
   (file-name-directory
    (directory-file-name
