@@ -241,7 +241,7 @@ All sidecars are ended."
 ;;;; Which Python
 
 (defun dualstack-python-test-wrapper (name)
-  "Make the program NAME, the real Python with a count of its calls."
+  "Make the program NAME, the real Python, which is counted."
   (dualstack-python-test-program
    name (format "echo called >>%scalls" dualstack-python-test-directory)
    (format "exec '%s' \"$@\"" dualstack-test-python)))
