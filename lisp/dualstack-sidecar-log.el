@@ -27,7 +27,7 @@
 (require 'dualstack)
 (require 'dualstack-sidecar-python)
 
-(defun dualstack-sidecar-log-buffer (name)
+(defun dualstack-sidecar--log-buffer (name)
   "Return the buffer for what the sidecar called NAME writes; make it if need be."
   (with-current-buffer (get-buffer-create (format "*dualstack-sidecar %s*" name))
     (unless (derived-mode-p 'special-mode)
@@ -36,7 +36,7 @@
       (setq default-directory (dualstack-sidecar--directory)))
     (current-buffer)))
 
-(defun dualstack-sidecar-log-append (log text)
+(defun dualstack-sidecar--log-append (log text)
   "Append TEXT to the buffer LOG if it lives, and cut that to `dualstack-log-size'."
   (when (buffer-live-p log)
     (with-current-buffer log
@@ -47,13 +47,13 @@
           (when (> (buffer-size) dualstack-log-size)
             (delete-region (point-min) (- (point-max) dualstack-log-size))))))))
 
-(defun dualstack-sidecar-log-begin (log command)
+(defun dualstack-sidecar--log-begin (log command)
   "Note in the buffer LOG that COMMAND, a list of words, is started."
-  (dualstack-sidecar-log-append
+  (dualstack-sidecar--log-append
    log (format "--- %s %s\n" (format-time-string "%F %T")
                (mapconcat #'identity command " "))))
 
-(defun dualstack-sidecar-log-current (log)
+(defun dualstack-sidecar--log-current (log)
   "Return what is in the buffer LOG since the last start, or nothing if it is dead."
   (if (not (buffer-live-p log))
       ""
@@ -64,10 +64,10 @@
             (buffer-substring-no-properties (match-end 0) (point-max))
           (buffer-substring-no-properties (point-min) (point-max)))))))
 
-(defun dualstack-sidecar-log-tail (log)
+(defun dualstack-sidecar--log-tail (log)
   "Return the last five lines of LOG since the last start, or nothing.
 A newline is before them."
-  (let ((lines (last (split-string (dualstack-sidecar-log-current log) "\n" t) 5)))
+  (let ((lines (last (split-string (dualstack-sidecar--log-current log) "\n" t) 5)))
     (if lines
         (concat "\n" (mapconcat #'identity lines "\n"))
       "")))

@@ -49,19 +49,18 @@
 (cl-defstruct (dualstack-sidecar (:constructor dualstack-sidecar--make)
                                  (:copier nil))
   "A child process that serves EPC.
-NAME names it.  COMMAND is its command line, and ENVIRONMENT what
-`process-environment' is for it; MODULES and PATH are those of
-`dualstack-sidecar-start', or nil.  STATE is `starting',
+NAME names it, COMMAND is its command line.  STATE is `starting',
 `running', `stopping', `stopped' or `failed'; PROCESS the child, LOG the
 buffer of its standard error.  PORT, TOKEN and ADDRESSES, pairs of host and
 port, are what it has announced; ADDRESS is the one connected to.
-CONNECTION is the `dualstack-epc-connection'.  METHODS is what the
-sidecar can call; AUTO-RESTART says that it is started again.  STARTED is
-the time as of `float-time', RESTARTS how often it was started again in a
-row.  FAILURE is the last error."
-  name command environment modules path auth methods auto-restart state process log port token addresses
-  address connection started (restarts 0) failure
-  (-output "") -own-command -stderr -timer -then -else -cancel -again)
+CONNECTION is the `dualstack-epc-connection'.  STARTED is the time as of
+`float-time', RESTARTS how often it was started again in a row.  FAILURE is
+the last error."
+  name command state process log port token addresses address connection started
+  (restarts 0) failure
+  ;; What `dualstack-sidecar-start' was told, and the environment for it.
+  -own-command -modules -path -auth -methods -auto-restart -environment
+  (-output "") -stderr -timer -then -else -cancel -again)
 
 (defvar dualstack-sidecars nil
   "All sidecars of this Emacs that were started, newest first.")
@@ -106,9 +105,9 @@ runs, or signal that error."
         (dualstack-sidecar--release sidecar)
         (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
       (setq sidecar (dualstack-sidecar--make
-                     :name name :-own-command command :modules modules :path path :auth auth
-                     :methods methods :auto-restart restart :state 'starting
-                     :log (dualstack-sidecar-log-buffer name)))
+                     :name name :-own-command command :-modules modules :-path path :-auth auth
+                     :-methods methods :-auto-restart restart :state 'starting
+                     :log (dualstack-sidecar--log-buffer name)))
       (push sidecar dualstack-sidecars)
       (dualstack-sidecar--prepare sidecar))
     (dualstack-sidecar--notify sidecar then else)
@@ -166,15 +165,15 @@ started again by itself: whatever buffer is current then."
       (progn
         (setf (dualstack-sidecar-command sidecar)
               (or (dualstack-sidecar--own-command sidecar)
-                  (dualstack-sidecar--command (dualstack-sidecar-modules sidecar)
-                                              (dualstack-sidecar-path sidecar)))
-              (dualstack-sidecar-environment sidecar) (dualstack-sidecar--environment))
+                  (dualstack-sidecar--command (dualstack-sidecar--modules sidecar)
+                                              (dualstack-sidecar--path sidecar)))
+              (dualstack-sidecar--environment sidecar) (dualstack-sidecar--environment))
         (dualstack-sidecar--launch sidecar))
     (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err)))))
 
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
-  (let ((log (dualstack-sidecar-log-buffer (dualstack-sidecar-name sidecar)))
+  (let ((log (dualstack-sidecar--log-buffer (dualstack-sidecar-name sidecar)))
         (process-adaptive-read-buffering nil)
         (name (dualstack-sidecar-name sidecar)))
     (setf (dualstack-sidecar-state sidecar) 'starting
@@ -186,11 +185,11 @@ started again by itself: whatever buffer is current then."
           (make-pipe-process :name (concat name " stderr") :noquery t :buffer log
                              :coding 'utf-8 :sentinel #'ignore
                              :filter (lambda (_process text)
-                                       (dualstack-sidecar-log-append log text)))
+                                       (dualstack-sidecar--log-append log text)))
           (dualstack-sidecar--timer sidecar)
           (run-at-time dualstack-sidecar-timeout nil
                        #'dualstack-sidecar--late sidecar))
-    (dualstack-sidecar-log-begin log (dualstack-sidecar-command sidecar))
+    (dualstack-sidecar--log-begin log (dualstack-sidecar-command sidecar))
     (dualstack-sidecar--show-in-mode-line)
     (condition-case err
         (setf (dualstack-sidecar-process sidecar)
@@ -203,7 +202,7 @@ started again by itself: whatever buffer is current then."
 (defun dualstack-sidecar--make-process (sidecar)
   "Return a new process of SIDECAR."
   (dualstack-sidecar--as-child
-    (let ((process-environment (dualstack-sidecar-environment sidecar))
+    (let ((process-environment (dualstack-sidecar--environment sidecar))
           (coding (or locale-coding-system 'utf-8)))
       (make-process
        :name (dualstack-sidecar-name sidecar)
@@ -226,7 +225,7 @@ started again by itself: whatever buffer is current then."
        (format "no answer at port %d within %s s" (dualstack-sidecar-port sidecar)
                dualstack-sidecar-timeout)
      (format "no port line within %s s%s" dualstack-sidecar-timeout
-             (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar))))))
+             (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
 
 ;;;; The announcement
 
@@ -235,7 +234,7 @@ started again by itself: whatever buffer is current then."
   (pcase (dualstack-sidecar-state sidecar)
     ((guard (or (dualstack-sidecar-connection sidecar)
                 (dualstack-sidecar--cancel sidecar)))
-     (dualstack-sidecar-log-append (dualstack-sidecar-log sidecar) text))
+     (dualstack-sidecar--log-append (dualstack-sidecar-log sidecar) text))
     ('starting (dualstack-sidecar--read-announcement sidecar text))))
 
 (defun dualstack-sidecar--read-announcement (sidecar text)
@@ -246,7 +245,7 @@ started again by itself: whatever buffer is current then."
     (cond ((and (cdr lines) (not (string-match-p "\\`[0-9]+\\'" (car lines))))
            (dualstack-sidecar--fail
             sidecar (format "it printed %S where its port should be" (car lines))))
-          ((and (cdr lines) (not (dualstack-sidecar-auth sidecar)))
+          ((and (cdr lines) (not (dualstack-sidecar--auth sidecar)))
            (dualstack-sidecar--connect sidecar (string-to-number (car lines)) nil))
           ((cddr lines)
            (dualstack-sidecar--connect sidecar (string-to-number (car lines))
@@ -293,7 +292,7 @@ ERR is the error of the one before."
   "Note that SIDECAR is running, over CONNECTION."
   (if (not (eq (dualstack-sidecar-state sidecar) 'starting))
       (dualstack-epc-close connection)
-    (dolist (method (dualstack-sidecar-methods sidecar))
+    (dolist (method (dualstack-sidecar--methods sidecar))
       (apply #'dualstack-epc-define-method connection method))
     (dualstack-sidecar--disarm sidecar)
     (setf (dualstack-sidecar-connection sidecar) connection
@@ -391,7 +390,7 @@ A child that goes on without it is of no use, and counts as crashed."
   "Note that SIDECAR, which ran, does not any longer, for REASON.
 Start it again if that is wanted."
   (dualstack-sidecar--fail sidecar reason)
-  (when (dualstack-sidecar-auto-restart sidecar)
+  (when (dualstack-sidecar--auto-restart sidecar)
     (if (process-live-p (dualstack-sidecar-process sidecar))
         (setf (dualstack-sidecar--again sidecar) t) ; Once it has ended.
       (dualstack-sidecar--restart-later sidecar))))
@@ -406,11 +405,11 @@ Start it again if that is wanted."
         ('starting
          (dualstack-sidecar--fail
           sidecar (concat (format "it ended before it ran, with status %s" status)
-                          (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar)))))
+                          (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
         ('running
          (dualstack-sidecar--crash
           sidecar (concat (format "it crashed, with status %s" status)
-                          (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar)))))
+                          (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
         ;; It was asked to end as it had failed before.
         ('failed
          (when (dualstack-sidecar--again sidecar)
@@ -450,11 +449,11 @@ Start it again if that is wanted."
     (setq dualstack-sidecars (delq old dualstack-sidecars))
     (dualstack-sidecar-start :name (dualstack-sidecar-name old)
                              :command (dualstack-sidecar--own-command old)
-                             :modules (dualstack-sidecar-modules old)
-                             :path (dualstack-sidecar-path old)
-                             :auth (dualstack-sidecar-auth old)
-                             :methods (dualstack-sidecar-methods old)
-                             :restart (dualstack-sidecar-auto-restart old))))
+                             :modules (dualstack-sidecar--modules old)
+                             :path (dualstack-sidecar--path old)
+                             :auth (dualstack-sidecar--auth old)
+                             :methods (dualstack-sidecar--methods old)
+                             :restart (dualstack-sidecar--auto-restart old))))
 
 ;;;; Mode line
 

@@ -158,7 +158,7 @@ All sidecars are ended."
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
     (should (string-match-p (concat "^" (regexp-quote (directory-file-name (file-truename home)))
                                     "$")
-                            (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar))))))
+                            (dualstack-sidecar--log-current (dualstack-sidecar-log sidecar))))))
 
 (dualstack-python-test dualstack-python-directory-of-its-own
   "A home that others can write is not where children start."

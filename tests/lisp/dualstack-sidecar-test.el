@@ -268,7 +268,7 @@ print('99 warning', file=sys.stderr, flush=True)
 from dualstack_epc.cli import main
 main(['serve', '--auth', '--exit-on-eof'])"))))
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
-    (should (string-match-p "99 warning" (dualstack-sidecar-log-current (dualstack-sidecar-log sidecar))))))
+    (should (string-match-p "99 warning" (dualstack-sidecar--log-current (dualstack-sidecar-log sidecar))))))
 
 (dualstack-sidecar-test dualstack-sidecar-no-such-python
   "An interpreter that is not there is named."
@@ -311,7 +311,7 @@ set `dualstack-python' to a Python 3.10 or later"))))
         (insert-file-contents-literally (format "/proc/%d/%s" (process-id process) file)))
       (should (> (buffer-size) 50))
       (should-not (search-forward token nil t)))
-    (should-not (string-match-p token (dualstack-sidecar-log-current
+    (should-not (string-match-p token (dualstack-sidecar--log-current
                                        (dualstack-sidecar-log sidecar))))
     (should-not (string-match-p token (mapconcat #'identity process-environment "\n")))))
 
