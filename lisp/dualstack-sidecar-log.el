@@ -33,7 +33,7 @@
     (unless (derived-mode-p 'special-mode)
       (special-mode)
       ;; Not that of the buffer which happens to be current, which may be remote, or gone.
-      (setq default-directory (dualstack-sidecar--directory)))
+      (setq default-directory (dualstack-sidecar--child-directory)))
     (current-buffer)))
 
 (defun dualstack-sidecar--log-append (log text)

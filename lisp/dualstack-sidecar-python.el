@@ -56,12 +56,12 @@ that is new enough, 3.10 or later."
   "Run BODY with the directory, environment and path of children.
 All that would let code of the current directory in is left out."
   (declare (indent 0) (debug t))
-  `(let ((default-directory (dualstack-sidecar--directory))
-         (process-environment (dualstack-sidecar--environment))
+  `(let ((default-directory (dualstack-sidecar--child-directory))
+         (process-environment (dualstack-sidecar--child-environment))
          (exec-path (seq-filter #'dualstack-sidecar--absolute-p exec-path)))
      ,@body))
 
-(defun dualstack-sidecar--directory ()
+(defun dualstack-sidecar--child-directory ()
   "Return the directory in which children start, which only the user can write.
 It is the home directory, or that of Emacs, or else one that is made."
   (or (seq-find #'dualstack-sidecar--own-directory-p
@@ -95,7 +95,7 @@ On Windows modes do not tell; there a home is its user's own."
                          "\\`/")
                        file)))
 
-(defun dualstack-sidecar--environment ()
+(defun dualstack-sidecar--child-environment ()
   "Return `process-environment' without the current directory in PYTHONPATH.
 An empty entry there, or a relative one, stands for it or for one below it."
   (let* ((path (getenv "PYTHONPATH"))

@@ -167,7 +167,7 @@ started again by itself: whatever buffer is current then."
               (or (dualstack-sidecar--own-command sidecar)
                   (dualstack-sidecar--command (dualstack-sidecar--modules sidecar)
                                               (dualstack-sidecar--path sidecar)))
-              (dualstack-sidecar--environment sidecar) (dualstack-sidecar--environment))
+              (dualstack-sidecar--environment sidecar) (dualstack-sidecar--child-environment))
         (dualstack-sidecar--launch sidecar))
     (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err)))))
 

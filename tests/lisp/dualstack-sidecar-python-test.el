@@ -103,7 +103,7 @@ All sidecars are ended."
 
 (dualstack-python-test dualstack-python-not-of-the-current-directory
   "Nothing of the current directory is run: at a start, with modules, at restarts."
-  (let* ((home (dualstack-sidecar--directory))
+  (let* ((home (dualstack-sidecar--child-directory))
          (trap (dualstack-python-test-trap))
          (default-directory trap)
          (exec-path (append '("." nil "bin") exec-path))
@@ -151,7 +151,7 @@ All sidecars are ended."
 
 (dualstack-python-test dualstack-python-other-programs-too
   "What :command starts has the same directory."
-  (let* ((home (dualstack-sidecar--directory))
+  (let* ((home (dualstack-sidecar--child-directory))
          (default-directory (dualstack-python-test-trap))
          (sidecar (dualstack-sidecar-start
                    :auth nil :command '("sh" "-c" "pwd >&2; echo x"))))
@@ -170,21 +170,21 @@ All sidecars are ended."
     (dolist (directory (list home emacs))
       (make-directory directory)
       (set-file-modes directory #o700))
-    (should (equal (dualstack-sidecar--directory) home))
+    (should (equal (dualstack-sidecar--child-directory) home))
     (dolist (modes '(#o777 #o770 #o702))
       (set-file-modes home modes)
-      (should (equal (dualstack-sidecar--directory) emacs)))
+      (should (equal (dualstack-sidecar--child-directory) emacs)))
     (set-file-modes emacs #o777)
-    (let ((made (dualstack-sidecar--directory)))
+    (let ((made (dualstack-sidecar--child-directory)))
       (should (eql #o700 (file-modes made)))
-      (should (equal (dualstack-sidecar--directory) made))
+      (should (equal (dualstack-sidecar--child-directory) made))
       (dualstack-sidecar--delete-temporary-directory)
       (should-not (file-exists-p made)))
     (set-file-modes home #o700)
     (when (eq 0 (user-uid))
       (set-file-modes emacs #o700)
       (call-process "chown" nil nil nil "12345" home)
-      (should (equal (dualstack-sidecar--directory) emacs)))))
+      (should (equal (dualstack-sidecar--child-directory) emacs)))))
 
 (dualstack-python-test dualstack-python-modules-by-full-name
   "A module's file, or a path, that depends on the current directory is refused."
@@ -223,10 +223,10 @@ All sidecars are ended."
                    '(("/a:/b" "/a:/b") ("" nil) (":" nil) ("a:b" nil) ("/a::/b" "/a:/b")
                      ("/a:" "/a") ("~/a:/b" "/b") ("./a" nil)))
       (let ((process-environment (cons (concat "PYTHONPATH=" before) process-environment)))
-        (let ((process-environment (dualstack-sidecar--environment)))
+        (let ((process-environment (dualstack-sidecar--child-environment)))
           (should (equal (getenv "PYTHONPATH") after)))))
     (let ((process-environment (cons "PYTHONPATH" process-environment)))
-      (should (eq (dualstack-sidecar--environment) process-environment)))))
+      (should (eq (dualstack-sidecar--child-environment) process-environment)))))
 
 (dualstack-python-test dualstack-python-in-any-locale
   "A file in a folder with Chinese letters and blanks is read as UTF-8 in a GBK locale."
