@@ -24,12 +24,14 @@ def seconds_until_refused(family: str, port: int) -> float:
 
 
 @pytest.mark.parametrize("family", sorted(HOSTS))
-def test_refused_at_the_retransmission_each_time(family: str) -> None:
+def test_refused_at_the_retransmission_each_time_it_is_ready(family: str) -> None:
     with started(sys.executable, str(SUPPORT / "stall.py"), "--family", family) as stall:
         for _ in range(2):
             assert 0.9 < seconds_until_refused(family, stall.port) < 3
+            assert stall.stdin
             assert stall.stdout
-            assert stall.stdout.readline() == "again\n"
+            print(file=stall.stdin, flush=True)
+            assert stall.stdout.readline() == "ready\n"
 
 
 def test_a_server_at_the_other_address_is_not_affected() -> None:

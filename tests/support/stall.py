@@ -3,13 +3,13 @@
 
     python stall.py [--family ipv6|ipv4] [--port N] [--black-hole]
 
-prints its port and runs until its standard input ends.
+prints its port and runs until its standard input ends.  A line there is answered by the line
+"ready" once a client would stall.
 
 The address has a listener whose backlog is full, so the kernel drops each SYN.  When a client
 waits there (a socket in state SYN_SENT, seen in /proc/net/tcp*), the listener is closed: the
 client's retransmission, one second after its first SYN, is answered with RST.  Once the client has
-its refusal, the listener is set up again for the next one, and the line "again" is printed.  With
---black-hole it is never closed and no answer comes.  Linux only; no privileges needed.
+its refusal, the listener is set up again for the next one.  With --black-hole it is never closed and no answer comes.  Linux only; no privileges needed.
 """
 
 from __future__ import annotations
@@ -63,16 +63,22 @@ class Stall:
 
     def serve(self, *, black_hole: bool) -> None:
         """Stall every client until standard input ends."""
-        while not select.select([sys.stdin], [], [], POLL)[0]:
-            if black_hole:
-                continue
-            if self.sockets and self.waiting():
+        asked = False
+        while True:
+            if select.select([sys.stdin], [], [], POLL)[0]:
+                if not sys.stdin.readline():
+                    return
+                asked = True
+            waiting = not black_hole and self.waiting()
+            if self.sockets and waiting:
                 self.close()
-            elif not self.sockets and not self.waiting():
+            elif not self.sockets and not waiting:
                 # Another program may have taken the port meanwhile: try again at the next look.
                 with contextlib.suppress(OSError):
                     self.open()
-                    print("again", flush=True)
+            if asked and self.sockets:
+                asked = False
+                print("ready", flush=True)
 
 
 def main() -> None:
