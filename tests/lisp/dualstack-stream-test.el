@@ -100,18 +100,57 @@ NAME is the one in its certificate, which is trusted."
         (should-not (process-buffer process))
         (delete-process process)))))
 
+(defun dualstack-stream-test--nowait (open)
+  "Call OPEN for a `:nowait' TLS process; return its events, a list.
+The certificate is checked by then, and the server's greeting has come."
+  (let* ((events nil) (text "") (process (funcall open)))
+    (should (eq (process-status process) 'connect))
+    (set-process-filter process (lambda (_process string) (setq text (concat text string))))
+    (set-process-sentinel process (lambda (_process event) (push event events)))
+    (dualstack-test-wait (lambda () (equal text "* ready\n")))
+    (should (plist-get (gnutls-peer-status process) :certificate))
+    (when events
+      (process-send-string process "ping\n")
+      (dualstack-test-wait (lambda () (equal text "* ready\nping\n"))))
+    (set-process-sentinel process #'ignore)
+    (delete-process process)
+    events))
+
 (dualstack-deftest dualstack-stream-tls-nowait ()
-  "A `:nowait' TLS client gets its process at once, and later one \"open\"."
+  "A `:nowait' TLS client gets its process at once, and what the server says.
+Whether \"open\" comes is Emacs's affair, as the next test shows."
+  (dualstack-stream-test--with-server (port "ipv4" "localhost")
+    (let ((dualstack-policy 'ipv4))
+      (should (member (dualstack-stream-test--nowait
+                       (lambda ()
+                         (dualstack-open-network-stream
+                          "tls" nil "localhost" port :type 'tls :nowait t)))
+                      '(nil ("open\n")))))))
+
+(dualstack-deftest dualstack-stream-tls-nowait-as-plain ()
+  "Without dualstack, too, a `:nowait' TLS client may get no \"open\" in Emacs.
+Where the handshake is over before Emacs has noted the connect, the status is
+`connect' for good, on 27.1 to 30.2 in about every second try: see
+`finish_after_tls_connection' in process.c.  In an Emacs that has not shown
+it in 200 tries, ours must always get its \"open\"."
   (dualstack-stream-test--with-server (port "ipv4" "localhost")
     (let* ((dualstack-policy 'ipv4)
-           (events nil)
-           (process (dualstack-open-network-stream
-                     "tls" nil "localhost" port :type 'tls :nowait t)))
-      (set-process-sentinel process (lambda (_process event) (push event events)))
-      (dualstack-test-wait (lambda () events))
-      (should (equal events '("open\n")))
-      (should (plist-get (gnutls-peer-status process) :certificate))
-      (delete-process process))))
+           (plain (lambda ()
+                    (make-network-process
+                     :name "tls" :host "127.0.0.1" :service port :nowait t
+                     :tls-parameters
+                     (cons 'gnutls-x509pki
+                           (gnutls-boot-parameters :type 'gnutls-x509pki
+                                                   :hostname "localhost")))))
+           (silent (cl-loop repeat 200
+                            thereis (null (dualstack-stream-test--nowait plain)))))
+      (unless silent
+        (dotimes (_ 20)
+          (should (equal (dualstack-stream-test--nowait
+                          (lambda ()
+                            (dualstack-open-network-stream
+                             "tls" nil "localhost" port :type 'tls :nowait t)))
+                         '("open\n"))))))))
 
 (dualstack-deftest dualstack-stream-plain-return-list ()
   "A plain connection with `:return-list' gives what Emacs's own gives."
