@@ -55,7 +55,8 @@ furnish() {
   local file f
   cp -L /etc/resolv.conf /etc/hosts "$1/etc/" 2>/dev/null || true
   mkdir -p "$1/etc/apt/apt.conf.d" "$1/usr/local/share/ca-certificates" "$1/etc/ssl/certs"
-  for file in /etc/apt/apt.conf /etc/apt/auth.conf /etc/apt/auth.conf.d /etc/apt/apt.conf.d/*proxy* \
+  apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$1/etc/apt/apt.conf.d/90fresh" || true
+  for file in /etc/apt/auth.conf /etc/apt/auth.conf.d \
     /usr/local/share/ca-certificates/*.crt /etc/ssl/certs/ca-certificates.crt; do
     [[ ! -e $file ]] || cp -rL "$file" "$1$file"
   done

@@ -51,7 +51,7 @@ def ert(file: Path, only: str | None) -> Counts:
     selector = f'"{escaped}"' if escaped else "t"
     command = [
         os.environ.get("EMACS", "emacs"), "-Q", "--batch", "-L", "lisp", "-L", "tests/lisp",
-        "-l", str(file), "--eval", f"(ert-run-tests-batch-and-exit {selector})",
+        "-l", str(file), "--eval", f"(dualstack-test-run-tests {selector})",
     ]  # fmt: skip
     try:
         run = subprocess.run(
@@ -78,10 +78,12 @@ def read_ert(name: str, output: str, status: int) -> Counts:
 
     STATUS is Emacs's, negative where it was ended.
     """
+    skipped = re.findall(r"^ +skipped +\d+/\d+ +(\S+)", output, re.MULTILINE | re.IGNORECASE)
+    reasons = dict(re.findall(r"^reason (\S+): (.*)$", output, re.MULTILINE))
     counts = Counts(
         passed=len(re.findall(r"^ +passed +\d+/\d+ ", output, re.MULTILINE)),
         failed=len(re.findall(r"^ +FAILED +\d+/\d+ ", output, re.MULTILINE)),
-        skipped=re.findall(r"^ +skipped +\d+/\d+ +(\S+)", output, re.MULTILINE | re.IGNORECASE),
+        skipped=[f"{test}: {reasons[test]}" if test in reasons else test for test in skipped],
     )
     if status != 0 and not counts.failed:
         counts.failed = 1  # Emacs crashed or hung, or the file does not load.
@@ -107,7 +109,7 @@ def lint() -> Counts:
     return Counts(
         passed=sum(rest == "clean" for _, rest in lines),
         failed=sum(rest == "" for _, rest in lines) or run.returncode,
-        skipped=[name for name, rest in lines if rest.startswith("not checked")],
+        skipped=[f"{name}: {rest}" for name, rest in lines if rest.startswith("not checked")],
     )
 
 
@@ -120,7 +122,7 @@ def pytest(only: str | None) -> Counts:
             "--no-header", f"--junit-xml={report}", "tests/python",
         ]  # fmt: skip
         if only:
-            command += ["-k", only]
+            command += ["--only", only]
         try:
             run = subprocess.run(
                 command,
@@ -185,6 +187,8 @@ def main() -> None:
     for name in total.skipped:
         print(f"  skipped: {name}")
     print(f"ERT: {lisp}; pytest: {python}; {time.monotonic() - start:.0f} s")
+    if options.only and not (total.passed or total.failed or total.skipped):
+        print(f"No test has a name that matches ONLY={options.only}; `make test' runs all")
     print(f"dualstack: {total}")
     sys.exit(1 if total.failed or not total.passed else 0)
 

@@ -191,7 +191,7 @@ Commands are so as commands."
   "Make DIRECTORY a repository of what this one's files are now."
   (make-directory directory t)
   (unless (executable-find "git")
-    (ert-skip "needs git"))
+    (ert-skip "needs git (Debian: git)"))
   (dolist (file '("lisp" "python" "tests" ".ci" ".elpaignore" ".gitignore" "Makefile" "LICENSE"
                   "README.org" "NEWS.org"))
     (let ((source (expand-file-name file dualstack-test-root)))
@@ -236,7 +236,7 @@ Commands are so as commands."
 (ert-deftest dualstack-install-vc ()
   "Emacs 30 installs the repository by the README's :vc, and reports no error or warning."
   (unless (>= emacs-major-version 30)
-    (ert-skip "needs Emacs 30"))
+    (ert-skip "needs Emacs 30 or later: make test EMACS=..."))
   (dualstack-install-test-with-home home
     (let* ((repository (expand-file-name "dualstack" home))
            (form (dualstack-install-test-vc-form))
@@ -266,7 +266,7 @@ Commands are so as commands."
   "The package's tar installs without a warning, and its manual is in the Info directory."
   (unless (and (executable-find "tar")
                (file-exists-p (expand-file-name ".ci/package" dualstack-test-root)))
-    (ert-skip "needs tar, and the repository"))
+    (ert-skip "needs tar, and a clone of the repository"))
   (dualstack-install-test-with-home home
     (let ((process-environment
            (cons (concat "EMACS=" (dualstack-test-emacs-program))
@@ -329,7 +329,7 @@ Commands are so as commands."
       (unless (and (executable-find "unshare")
                    (eq 0 (apply #'call-process (car wrapper) nil nil nil
                                 (append (cdr wrapper) '("true")))))
-        (ert-skip "needs an ordinary user, or leave to mount"))
+        (ert-skip "needs an ordinary user, or leave to mount, which a container may not give"))
       wrapper)))
 
 (ert-deftest dualstack-install-read-only ()

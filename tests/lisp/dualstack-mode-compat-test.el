@@ -409,7 +409,7 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
 (dualstack-deftest dualstack-compat-27-tls-host-name ()
   "jabber: :nowait with TLS keeps the host's name."
   (unless (gnutls-available-p)
-    (ert-skip "needs GnuTLS"))
+    (ert-skip "needs an Emacs with GnuTLS: make test EMACS=..."))
   (dualstack-test-with-servers ((server 'ipv4))
     (let ((results
            (dualstack-test-emacs

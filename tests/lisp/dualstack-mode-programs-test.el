@@ -133,7 +133,7 @@ FAMILY is bound to \"ipv4\" and \"ipv6\"."
 (dualstack-programs-test dualstack-programs-tls
   "A TLS stream is opened, and the certificate checked for localhost."
   (unless (gnutls-available-p)
-    (ert-skip "needs GnuTLS"))
+    (ert-skip "needs an Emacs with GnuTLS: make test EMACS=..."))
   (let ((ca (make-temp-file "ca")))
     (unwind-protect
         (dualstack-test-with-child (child dualstack-test-python

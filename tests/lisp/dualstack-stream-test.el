@@ -40,7 +40,7 @@ NAME is the one in its certificate, which is trusted."
           (nsm-settings-file (expand-file-name "nsm" directory))
           (nsm-noninteractive t))
      (unless (gnutls-available-p)
-       (ert-skip "needs an Emacs with GnuTLS"))
+       (ert-skip "needs an Emacs with GnuTLS: make test EMACS=..."))
      (unwind-protect
          (dualstack-test-with-child
              (child dualstack-test-python (dualstack-test-support "tls_server.py")

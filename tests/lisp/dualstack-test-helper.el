@@ -117,6 +117,11 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        ,@(nreverse keys)
        (dualstack-test-clean ,@body))))
 
+(defun dualstack-test--reason (reason)
+  "Return REASON, what `ert-skip' or `skip-unless' gave, as a line."
+  (if (stringp reason) reason
+    (replace-regexp-in-string "[ \n]+" " " (format "needs %S" (cadr (car reason))))))
+
 (defun dualstack-test-run-tests (selector)
   "Run those of SELECTOR in batch, say why some were skipped, and exit."
   (let ((stats (ert-run-tests-batch selector)))
@@ -124,7 +129,8 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
       (let ((result (aref (ert--stats-test-results stats) i)))
         (when (ert-test-skipped-p result)
           (message "reason %s: %s" (ert-test-name (aref (ert--stats-tests stats) i))
-                   (cadr (ert-test-result-with-condition-condition result))))))
+                   (dualstack-test--reason
+                    (cadr (ert-test-result-with-condition-condition result)))))))
     (kill-emacs (if (zerop (ert-stats-completed-unexpected stats)) 0 1))))
 
 (defun dualstack-test-wait (predicate &optional seconds)
@@ -365,7 +371,7 @@ system does not allow that."
     (unless (and (executable-find "unshare") (executable-find "ip")
                  (eq 0 (apply #'call-process (car wrapper) nil nil nil
                               (append (cdr wrapper) '("true")))))
-      (ert-skip "needs unshare and ip, and leave to make a network namespace"))
+      (ert-skip "needs unshare, ip (Debian: iproute2) and leave to make a network namespace, which root has"))
     wrapper))
 
 (defun dualstack-test-hosts-file (hosts)
@@ -385,7 +391,7 @@ Skip the test where the system does not allow that."
     (unless (and (executable-find "unshare")
                  (eq 0 (apply #'call-process (car wrapper) nil nil nil
                               (append (cdr wrapper) '("true")))))
-      (ert-skip "needs unshare, and leave to mount"))
+      (ert-skip "needs unshare, and leave to mount, which root has"))
     wrapper))
 
 (defun dualstack-test-resolver (hosts)

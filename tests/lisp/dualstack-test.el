@@ -401,7 +401,7 @@ That holds on first contact, from either family, and when remembered."
 (dualstack-deftest dualstack-node-server ()
   "A server of another make: Node's listens on both families by a wildcard socket."
   (unless (executable-find "node")
-    (ert-skip "needs node"))
+    (ert-skip "needs node (Debian: nodejs)"))
   (dualstack-test-with-child
       (node "node" "-e" "const s = require('net').createServer(c =>
 c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.address().port))")

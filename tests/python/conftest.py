@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -29,6 +30,23 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
 HOSTS = {"ipv4": "127.0.0.1", "ipv6": "::1"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option --only."""
+    parser.addoption("--only", metavar="REGEXP", help="run tests whose names match, as ERT does")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that --only does not name, by a regular expression of Emacs or Python."""
+    only = config.getoption("--only")
+    if not only:
+        return
+    # In Emacs it is `\\|' that is special, and `|' that is not; either is meant as special here.
+    pattern = re.compile(re.sub(r"\\([|(){}])", r"\1", only))
+    chosen = [item for item in items if pattern.search(item.name)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
 
 
 def wait_until(predicate: Callable[[], object], seconds: float = 10) -> None:

@@ -21,3 +21,14 @@ pip install 'setuptools>=77' wheel && pip install --no-build-isolation -e 'pytho
     "connect and type make again.  pip: $(grep -i '^ *error' "$log" | tail -n 1)" >&2
   exit 1
 }
+# pip notes where the source is in a file that Python 3.11 and 3.12 read in the locale's encoding: a
+# relative name is ASCII wherever the clone lies.
+LC_ALL=C.UTF-8 "$venv/bin/python" - <<'PYTHON'
+import os
+import pathlib
+import sysconfig
+
+site = pathlib.Path(sysconfig.get_paths()["purelib"])
+for note in site.glob("__editable__.dualstack_epc-*.pth"):
+    note.write_text(os.path.relpath("python/src", site) + "\n")
+PYTHON

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -144,10 +143,7 @@ class Windows:
             ],
             self.tree,
         )
-        counts = read_ert(Path(file).name, output, -1 if status is None else status)
-        reasons = dict(re.findall(r"^reason (\S+): (.*)$", output, re.MULTILINE))
-        counts.skipped = [f"{name}: {reasons.get(name, '?')}" for name in counts.skipped]
-        return counts
+        return read_ert(Path(file).name, output, -1 if status is None else status)
 
     def pytest(self, file: str, only: str | None) -> Counts:
         """Run the tests of FILE, below the tree, whose names match ONLY."""
@@ -157,7 +153,7 @@ class Windows:
             "--no-header", "-p", "no:cacheprovider", "--junit-xml=report.xml", file,
         ]  # fmt: skip
         if only:
-            command += ["-k", only]
+            command += ["--only", only]
         output, status = run(command, self.tree)
         counts = read_report(report) if report.exists() else Counts()
         report.unlink(missing_ok=True)
