@@ -31,8 +31,9 @@
 (cl-defstruct (dualstack-epc-answer (:constructor dualstack-epc-answer--make)
                                     (:copier nil))
   "A call of the other end that has no reply yet.
-CANCELLED means that the other end no longer wants one."
-  connection uid name arguments cancelled)
+CANCELLED means that the other end no longer wants one.  SIZE is that of its
+message in bytes."
+  connection uid name arguments cancelled size)
 
 (defconst dualstack-epc-answer--depth 300
   "Methods that may wait inside of each other.")
@@ -47,13 +48,58 @@ CANCELLED means that the other end no longer wants one."
                                                &optional arglist documentation)
   "Let the peer of CONNECTION call FUNCTION as the method NAME, a symbol.
 The function's value is the reply; an error it signals is sent as such.
-ARGLIST and DOCUMENTATION are for the peer's information."
+ARGLIST and DOCUMENTATION are for the peer's information.  Signal `error' if
+there is no such FUNCTION."
+  (dualstack-epc-check-methods (list (list name function)))
   (setf (alist-get name (dualstack-epc-connection-methods connection))
-        (list function arglist (or documentation (documentation function) "")))
+        (list function arglist
+              (or documentation (ignore-errors (documentation function)) "")))
   name)
 
-(defun dualstack-epc-answer-call (connection message)
-  "Answer the call MESSAGE of CONNECTION's peer, as soon as Emacs waits."
+(defun dualstack-epc-check-methods (methods)
+  "Signal `error' if METHODS, as for `dualstack-epc-serve', cannot be called.
+The message names the first that cannot."
+  (unless (proper-list-p methods)
+    (error "The methods are no list of (NAME FUNCTION): %S" methods))
+  (dolist (method methods)
+    (pcase method
+      (`(,(and (pred symbolp) (pred identity) name) ,function . ,_)
+       (unless (functionp function)
+         (error "The method %s cannot be called: %S is no function" name function)))
+      (_ (error "A method is a list (NAME FUNCTION), not %S" method)))))
+
+(defconst dualstack-epc-answer--waiting 10000
+  "Calls of the other end that may wait for their turn.")
+
+(defconst dualstack-epc-answer--waiting-size 67108864
+  "Bytes that those may have, unless it is one only.")
+
+(defun dualstack-epc-answer-receive (connection message size)
+  "Answer MESSAGE of CONNECTION's peer, SIZE bytes long, as soon as Emacs waits.
+If too many wait for that, the reply is an error."
+  (let ((uid (cadr message))
+        (waiting (dualstack-epc-connection--waiting connection)))
+    (cond ((or (>= (car waiting) dualstack-epc-answer--waiting)
+               (and (> (car waiting) 0)
+                    (> (+ (cdr waiting) size) dualstack-epc-answer--waiting-size)))
+           (dualstack-epc-link-reply
+            connection 'return-error uid
+            (format "Emacs is busy: %d calls of %d bytes wait already"
+                    (car waiting) (cdr waiting))))
+          ((eq (car message) 'methods)
+           (dualstack-epc-answer--count connection 1 size)
+           (dualstack-epc-later #'dualstack-epc-answer--methods connection uid size))
+          (t
+           (dualstack-epc-answer--call connection message size)))))
+
+(defun dualstack-epc-answer--count (connection count size)
+  "Note that COUNT more messages of SIZE bytes wait in CONNECTION."
+  (let ((waiting (dualstack-epc-connection--waiting connection)))
+    (cl-incf (car waiting) count)
+    (cl-incf (cdr waiting) (* count size))))
+
+(defun dualstack-epc-answer--call (connection message size)
+  "Answer the call MESSAGE of CONNECTION's peer, SIZE bytes long, in its turn."
   (pcase-let* ((`(,_ ,uid ,name ,arguments) message)
                (valid (and (= (length message) 4) (symbolp name)
                            (proper-list-p arguments))))
@@ -63,16 +109,19 @@ ARGLIST and DOCUMENTATION are for the peer's information."
            (dualstack-epc-answer--cancel connection (car arguments))
            (dualstack-epc-link-reply connection 'return uid t))
           ((eq name 'dualstack-progress)
-           (dualstack-epc-answer--progress connection uid arguments))
+           (dualstack-epc-answer--progress connection uid arguments size))
           (t
            (let ((answer (dualstack-epc-answer--make
                           :connection connection :uid uid :name name
-                          :arguments arguments)))
+                          :arguments arguments :size size)))
              (puthash uid answer (dualstack-epc-connection--answers connection))
+             (dualstack-epc-answer--count connection 1 size)
              (dualstack-epc-later #'dualstack-epc-answer--run answer))))))
 
-(defun dualstack-epc-answer-methods (connection uid)
-  "Send the list of methods over CONNECTION as the reply to UID."
+(defun dualstack-epc-answer--methods (connection uid size)
+  "Send the list of methods over CONNECTION as the reply to UID.
+SIZE is that of the request."
+  (dualstack-epc-answer--count connection -1 size)
   (dualstack-epc-link-reply
    connection 'return uid
    (mapcar (pcase-lambda (`(,name ,_ ,arglist ,documentation))
@@ -126,6 +175,7 @@ ARGLIST and DOCUMENTATION are for the peer's information."
         (uid (dualstack-epc-answer-uid answer)))
     (when (eq answer (gethash uid (dualstack-epc-connection--answers connection)))
       (remhash uid (dualstack-epc-connection--answers connection)))
+    (dualstack-epc-answer--count connection -1 (dualstack-epc-answer-size answer))
     (dualstack-epc-link-reply connection kind uid value)))
 
 ;;;; Cancelling
@@ -156,14 +206,18 @@ If another one has begun meanwhile, its end brings the next attempt."
 
 ;;;; Progress
 
-(defun dualstack-epc-answer--progress (connection uid arguments)
+(defun dualstack-epc-answer--progress (connection uid arguments size)
   "Take the progress ARGUMENTS, a UID and a value, of a call over CONNECTION.
+They had SIZE bytes.
 The reply to UID is sent when the value was used, which lets the next ones
 come."
   (let ((request (gethash (car arguments)
                           (dualstack-epc-window-pending
                            (dualstack-epc-connection--window connection))))
-        (done (lambda () (dualstack-epc-link-reply connection 'return uid t))))
+        (done (lambda ()
+                (dualstack-epc-answer--count connection -1 size)
+                (dualstack-epc-link-reply connection 'return uid t))))
+    (dualstack-epc-answer--count connection 1 size)
     (if (and request (dualstack-epc-request-progress request))
         (dualstack-epc-window-report request (cadr arguments) done)
       (funcall done))))

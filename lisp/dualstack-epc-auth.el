@@ -20,36 +20,69 @@
 ;;; Commentary:
 
 ;; Any user of this machine can connect to a loopback port, or listen at one.
-;; So both ends of a connection prove that they know the token that the
-;; sidecar has handed to Emacs over its own pipe:
+;; So both ends of a connection prove that they know a token, which the sidecar
+;; has handed to Emacs over its own pipe:
 ;;
 ;; 1. `dualstack-auth' is called with (CLIENT-NONCE) and returns (SERVER-NONCE
 ;;    PROOF), PROOF being the HMAC-SHA256 (RFC 2104) by the token of
-;;    "server:CLIENT-NONCE:SERVER-NONCE".
+;;    "server:CLIENT-NONCE:SERVER-NONCE:PLACE".
 ;; 2. That is checked, and `dualstack-prove' called with the HMAC-SHA256 of
-;;    "client:SERVER-NONCE:CLIENT-NONCE".  It returns t.
+;;    "client:SERVER-NONCE:CLIENT-NONCE:PLACE".  It returns t.
+;;
+;; PLACE is HOST:PORT, the address that the client has dialled and at which the
+;; server was reached.  A program that listens elsewhere and passes the proofs
+;; on to the server convinces neither, as they come from another place.  Where
+;; the two addresses differ for a reason, both ends name the same label.
 ;;
 ;; Nothing worth having is sent before the server has proved itself.
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'dualstack-epc-codec)
 
 (define-error 'dualstack-epc-auth-error "EPC peer is not who it should be"
   'dualstack-epc-error)
 
-(defun dualstack-epc-auth-answer (token nonce reply)
+(defun dualstack-epc-auth-answer (token nonce reply place)
   "Return the client's proof by TOKEN, if REPLY to NONCE proves the server.
-NONCE is what `dualstack-auth' was called with, REPLY the value.  Signal
-`dualstack-epc-auth-error' if the server does not know TOKEN."
+NONCE is what `dualstack-auth' was called with, REPLY the value, and PLACE as
+`dualstack-epc-auth-place' returns it.  Signal `dualstack-epc-auth-error' if
+the server does not know TOKEN."
   (let ((other (car-safe reply))
         (proof (car-safe (cdr-safe reply))))
     (unless (and (stringp other) (stringp proof)
-                 (dualstack-epc-auth--equal
-                  proof (dualstack-epc-auth--proof token "server" nonce other)))
+                 (dualstack-epc-auth-equal
+                  proof (dualstack-epc-auth-proof token "server" nonce other place)))
       (signal 'dualstack-epc-auth-error
               '("The server has not proved itself: it may be another program")))
-    (dualstack-epc-auth--proof token "client" other nonce)))
+    (dualstack-epc-auth-proof token "client" other nonce place)))
+
+(defun dualstack-epc-auth-place (process side label)
+  "Return what a proof over PROCESS is bound to: LABEL, or else an address.
+SIDE is `:remote' for the address that was dialled, `:local' for the one that
+was reached."
+  (or label
+      (let* ((address (process-contact process side))
+             (last (and (vectorp address) (1- (length address)))))
+        (if last
+            (format "%s:%d"
+                    (dualstack-epc-auth--host (append (substring address 0 last) nil))
+                    (aref address last))
+          ""))))
+
+(defun dualstack-epc-auth--host (numbers)
+  "Return the four or eight NUMBERS of an address as one writes it (RFC 5952)."
+  (if (= (length numbers) 4)
+      (mapconcat #'number-to-string numbers ".")
+    (let* ((text (concat ":" (mapconcat (lambda (number) (format "%x" number)) numbers ":") ":"))
+           (found (cl-loop for count from 8 downto 2
+                           thereis (string-match
+                                    (concat ":" (mapconcat #'identity (make-list count "0:") ""))
+                                    text))))
+      (when found
+        (setq text (concat (substring text 0 found) "::" (substring text (match-end 0)))))
+      (replace-regexp-in-string "\\`:\\([^:]\\)\\|\\([^:]\\):\\'" "\\1\\2" text))))
 
 (defun dualstack-epc-auth-nonce ()
   "Return 32 hexadecimal digits that nobody can foresee."
@@ -64,10 +97,10 @@ NONCE is what `dualstack-auth' was called with, REPLY the value.  Signal
                             (secure-hash 'sha256 (current-buffer))))))
    0 32))
 
-(defun dualstack-epc-auth--proof (token side first second)
+(defun dualstack-epc-auth-proof (token side first second place)
   "Return the proof by TOKEN of SIDE, \"server\" or \"client\".
-FIRST and SECOND are the nonces."
-  (dualstack-epc-auth--hmac token (concat side ":" first ":" second)))
+FIRST and SECOND are the nonces; PLACE is what the proof is bound to."
+  (dualstack-epc-auth--hmac token (concat side ":" first ":" second ":" place)))
 
 (defun dualstack-epc-auth--hmac (key text)
   "Return the HMAC-SHA256 of TEXT by KEY in hexadecimal (RFC 2104).
@@ -85,7 +118,7 @@ Emacs has it by itself only where it was built with GnuTLS."
                                               (encode-coding-string text 'utf-8-unix))
                                       nil nil t)))))
 
-(defun dualstack-epc-auth--equal (given expected)
+(defun dualstack-epc-auth-equal (given expected)
   "Return non-nil if the strings GIVEN and EXPECTED are equal.
 The time this takes does not tell where they differ."
   (and (= (length given) (length expected))

@@ -21,8 +21,7 @@
 
 ;; `dualstack-epc-connect-async' connects to both address families, and with
 ;; a token has both sides prove themselves before it gives the connection
-;; away.  `dualstack-epc-connect' waits for both.  `dualstack-epc-serve' takes
-;; connections.
+;; away.  `dualstack-epc-connect' waits for both.
 
 ;;; Code:
 
@@ -33,12 +32,12 @@
   "Seconds in which a server must answer each step of the proof.")
 
 ;;;###autoload
-(cl-defun dualstack-epc-connect-async (host port &key token (name "dualstack-epc")
-                                            then else)
+(cl-defun dualstack-epc-connect-async (host port &key token label
+                                            (name "dualstack-epc") then else)
   "Begin to connect to the EPC server at HOST and PORT; return at once.
 Later one of these is called, and once: THEN with the connection, or ELSE
-with the error, a list as `dualstack-epc-connect' signals it.  TOKEN and NAME
-are as there.  The value is a function of no arguments that gives the
+with the error, a list as `dualstack-epc-connect' signals it.  TOKEN, LABEL
+and NAME are as there.  The value is a function of no arguments that gives the
 attempt up."
   (let* (connection
          (over nil)
@@ -60,7 +59,7 @@ attempt up."
            :then (lambda (process)
                    (setq connection (dualstack-epc-attach process))
                    (if token
-                       (dualstack-epc-connect--prove connection token done fail)
+                       (dualstack-epc-connect--prove connection token label done fail)
                      (funcall done))))))
     (lambda ()
       (setq over t)
@@ -68,15 +67,20 @@ attempt up."
       (when connection
         (dualstack-epc-close connection)))))
 
-(defun dualstack-epc-connect--prove (connection token done fail)
+(defun dualstack-epc-connect--prove (connection token label done fail)
   "Have both sides of CONNECTION prove TOKEN, then call DONE.
-Or else call FAIL with the error."
+Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
   ;; A stranger is shown nothing more.
   (setf (dualstack-epc-connection--peer connection) nil)
   (let* ((nonce (dualstack-epc-auth-nonce))
+         (place (dualstack-epc-auth-place (dualstack-epc-connection-process connection)
+                                          :remote label))
          (refuse (lambda (err)
-                   (funcall fail (list 'dualstack-epc-auth-error
-                                       (error-message-string err)))))
+                   ;; An end that is gone has proved nothing, and refused nothing.
+                   (funcall fail (if (eq (car err) 'dualstack-epc-closed)
+                                     err
+                                   (list 'dualstack-epc-auth-error
+                                         (error-message-string err))))))
          (call (lambda (method argument then)
                  (condition-case err
                      (dualstack-epc-call-async
@@ -88,7 +92,7 @@ Or else call FAIL with the error."
      (lambda (reply)
        (condition-case err
            (funcall call 'dualstack-prove
-                    (dualstack-epc-auth-answer token nonce reply)
+                    (dualstack-epc-auth-answer token nonce reply place)
                     (lambda (value)
                       (if (eq value t)
                           (progn
@@ -98,12 +102,16 @@ Or else call FAIL with the error."
          (dualstack-epc-auth-error (funcall fail err)))))))
 
 ;;;###autoload
-(cl-defun dualstack-epc-connect (host port &key token (name "dualstack-epc"))
+(cl-defun dualstack-epc-connect (host port &key token label (name "dualstack-epc"))
   "Connect to the EPC server at HOST and PORT and return the connection.
 With TOKEN, a string, both sides prove that they know it before any call.
+The proofs hold for the address that is dialled; where the server is reached
+at another, as by a forwarded port, both sides give the same LABEL, a string.
 NAME is the name of the process.  Timers and filters run meanwhile.  Signal
-`file-error' if nobody answers, or `dualstack-epc-auth-error' if the server
-does not know TOKEN."
+`file-error' if nobody answers, `dualstack-epc-auth-error' if the server does
+not know TOKEN, or `dualstack-epc-closed' if it is gone before it has proved
+that."
+  (dualstack-epc-check-thread)
   (let* ((process-adaptive-read-buffering nil)
          (connection (dualstack-epc-attach
                       (dualstack-make-network-process
@@ -113,7 +121,7 @@ does not know TOKEN."
     (unwind-protect
         (with-local-quit
           (when token
-            (dualstack-epc-connect--prove connection token
+            (dualstack-epc-connect--prove connection token label
                                           (lambda () (setq state t))
                                           (lambda (err) (setq state err))))
           (while (not state)
@@ -123,25 +131,6 @@ does not know TOKEN."
     (cond ((eq state t) connection)
           (state (signal (car state) (cdr state)))
           (t (signal 'quit nil)))))
-
-;;;###autoload
-(cl-defun dualstack-epc-serve (&key (name "dualstack-epc server") (port t) methods
-                                    on-connect)
-  "Serve EPC clients at PORT of both loopback addresses.
-PORT t means a free one.  Return the list of server processes; `delete-process'
-ends one.  METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]),
-what clients can call.  ON-CONNECT is called with each new connection.
-There is no authentication: any user of this machine can connect."
-  (dualstack-make-server
-   :name name :service port :coding 'binary :noquery t
-   :filter #'ignore
-   :sentinel (lambda (process event)
-               (when (string-prefix-p "open" event)
-                 (let ((connection (dualstack-epc-attach process t)))
-                   (dolist (method methods)
-                     (apply #'dualstack-epc-define-method connection method))
-                   (when on-connect
-                     (dualstack-epc-later on-connect connection)))))))
 
 (provide 'dualstack-epc-connect)
 

@@ -47,10 +47,11 @@ NAME is a string.  PROCESS is what it runs over.  METHODS is a list of
 \(NAME FUNCTION ARGLIST DOCUMENTATION), what the peer can call.  ENDED is nil,
 or says why the connection is over; then ON-END is called with it, if it is
 a function.  `-peer' is `dualstack' if the other end is, `other' if it is
-not, `unknown' if this end is to begin, or nil."
+not, `unknown' if this end is to begin, or nil.  `-waiting' is how many
+messages of the other end wait for their turn, and how many bytes they have."
   name process methods ended on-end
   (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-cancels nil)
-  (-answers (make-hash-table :test #'equal)))
+  (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0)))
 
 (defun dualstack-epc-connection-calls (connection)
   "Return how often something was called over CONNECTION."

@@ -194,8 +194,9 @@ That is, numbers, symbols and short strings, which can be sent for sure."
 After its end, keep what has not been told from being told."
   (setf (dualstack-epc-request-then request) nil
         (dualstack-epc-request-else request) nil
-        (dualstack-epc-request-progress request) nil
-        (dualstack-epc-request-reports request) nil)
+        (dualstack-epc-request-progress request) nil)
+  ;; Those are calls of the other end, and get their replies.
+  (dualstack-epc-window-run-reports request)
   (unless (dualstack-epc-request-state request)
     (setf (dualstack-epc-request-state request) 'cancelled)
     (dualstack-epc-window--abandon window request)))

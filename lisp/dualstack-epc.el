@@ -22,7 +22,8 @@
 ;; Both ends of an EPC connection are alike: each calls the other's methods.
 ;;
 ;; 1. `dualstack-epc-attach' makes a connection of any process; those of
-;;    dualstack-epc-connect.el open one, or take what connects to Emacs.
+;;    dualstack-epc-connect.el open one, and dualstack-epc-serve.el takes what
+;;    connects to Emacs.
 ;; 2. `dualstack-epc-call-async' sends (call UID METHOD ARGS) and notes a
 ;;    request under UID.  `dualstack-epc-call' is that and a wait.
 ;; 3. `dualstack-epc--filter' cuts what arrives into frames.  (return UID VALUE),
@@ -66,7 +67,12 @@ BEGUN means that it was the other end that has connected."
     (with-current-buffer (setf (dualstack-epc-connection--input connection)
                                (generate-new-buffer " *dualstack-epc*"))
       (buffer-disable-undo)
-      (set-buffer-multibyte nil))
+      (set-buffer-multibyte nil)
+      (add-hook 'kill-buffer-hook
+                (lambda ()
+                  (dualstack-epc-link-end connection
+                                          "somebody has killed the buffer of what arrives"))
+                nil t))
     (set-process-coding-system process 'binary 'binary)
     (set-process-query-on-exit-flag process nil)
     (set-process-filter process
@@ -82,7 +88,8 @@ BEGUN means that it was the other end that has connected."
 
 (defun dualstack-epc-close (connection)
   "Close CONNECTION.  Its requests end with `dualstack-epc-closed' at once."
-  (dualstack-epc-link-end connection "closed here"))
+  (let ((inhibit-quit t))
+    (dualstack-epc-link-end connection "closed here")))
 
 (defun dualstack-epc-live-p (connection)
   "Return non-nil if CONNECTION is open."
@@ -104,12 +111,8 @@ Signal `dualstack-epc-remote-error' if the method failed,
 `dualstack-epc-protocol-error' if there is none or the peer's answer is no
 EPC, `dualstack-epc-unsendable', `dualstack-epc-timeout' or
 `dualstack-epc-closed'."
-  (dualstack-epc--wait connection
-                       (dualstack-epc--request connection 'call
-                                               (list method args)
-                                               :timeout timeout :awaited t
-                                               :progress progress)
-                       cancel-on-input))
+  (dualstack-epc--call-and-wait connection 'call (list method args) cancel-on-input
+                                :timeout timeout :progress progress))
 
 (cl-defun dualstack-epc-call-async (connection method args
                                                &key then else progress
@@ -124,24 +127,23 @@ handle.  What cannot be sent is signalled at once.
 This never waits.  Up to 64 calls wait for replies at once; others are held
 back until then, in their order, and their time runs.  Strings in ARGS must
 not be changed meanwhile."
-  (dualstack-epc--request connection 'call (list method args)
-                          :then then :else else :timeout timeout
-                          :progress progress))
+  (let ((inhibit-quit t))
+    (dualstack-epc--request connection 'call (list method args)
+                            :then then :else else :timeout timeout
+                            :progress progress)))
 
 (cl-defun dualstack-epc-methods (connection &key (timeout dualstack-epc-timeout))
   "Return what can be called over CONNECTION.
 It is a list of lists of a name, an argument list and documentation.
 TIMEOUT and errors are as for `dualstack-epc-call'."
-  (dualstack-epc--wait connection
-                       (dualstack-epc--request connection 'methods nil
-                                               :timeout timeout :awaited t)
-                       nil))
+  (dualstack-epc--call-and-wait connection 'methods nil nil :timeout timeout))
 
 (defun dualstack-epc-cancel (connection handle)
   "Cancel the call HANDLE of `dualstack-epc-call-async' over CONNECTION.
 It ends at the other end too, and neither of its functions is called.  After
 one of them was, do nothing."
-  (dualstack-epc-window-cancel (dualstack-epc-connection--window connection) handle))
+  (let ((inhibit-quit t))
+    (dualstack-epc-window-cancel (dualstack-epc-connection--window connection) handle)))
 
 (cl-defun dualstack-epc--request (connection kind rest
                                              &key then else progress timeout awaited)
@@ -160,6 +162,28 @@ AWAITED means that the caller looks at the time."
     (dualstack-epc-window-add window request)
     request))
 
+(defun dualstack-epc-check-thread ()
+  "Signal `dualstack-epc-error' in a thread other than the main one.
+Emacs gives what arrives, and timers, to the thread that waits for them, and
+a connection is the main one's."
+  (unless (eq (bound-and-true-p main-thread)
+              (and (fboundp 'current-thread) (current-thread)))
+    (signal 'dualstack-epc-error
+            '("Only the main thread can wait for a reply: use `dualstack-epc-call-async'"))))
+
+(defun dualstack-epc--call-and-wait (connection kind rest cancel-on-input &rest keys)
+  "Send (KIND UID . REST) over CONNECTION, wait for the reply, and return it.
+CANCEL-ON-INPUT is as for `dualstack-epc-call', KEYS as for
+`dualstack-epc--request'.  A quit, also that of `while-no-input', is held
+back but for the wait: in between it would leave half a call behind."
+  (dualstack-epc-check-thread)
+  (let ((quittable (not inhibit-quit))
+        (inhibit-quit t))
+    (dualstack-epc--wait connection
+                         (apply #'dualstack-epc--request connection kind rest
+                                :awaited t keys)
+                         cancel-on-input quittable)))
+
 (defconst dualstack-epc--slice 0.05
   "Longest time in seconds that a wait goes on without a look.
 A reply that another wait inside this one has read is seen then.")
@@ -172,18 +196,24 @@ it: Emacs would return at once, and never get to call the sentinel."
   (let ((process (dualstack-epc-connection-process connection)))
     (accept-process-output (and (process-live-p process) process) seconds)))
 
-(defun dualstack-epc--wait (connection request cancel-on-input)
+(defun dualstack-epc--wait (connection request cancel-on-input quittable)
   "Wait for REQUEST of CONNECTION and return its value, or signal its error.
-CANCEL-ON-INPUT is as for `dualstack-epc-call'."
-  (let ((read-process-output-max (max read-process-output-max 65536))
-        (window (dualstack-epc-connection--window connection))
-        (cancelled nil))
+CANCEL-ON-INPUT is as for `dualstack-epc-call'.  QUITTABLE means that a quit
+may go on to whoever called that; inside a timer it ends the wait only."
+  (let* ((read-process-output-max (max read-process-output-max 65536))
+         (window (dualstack-epc-connection--window connection))
+         (cancelled nil)
+         (wait (lambda ()
+                 (while (not (or (dualstack-epc-request-state request)
+                                 (setq cancelled (and cancel-on-input (input-pending-p)))))
+                   (dualstack-epc--wait-slice connection window request))
+                 (dualstack-epc-window-run-reports request))))
     (unwind-protect
-        (with-local-quit
-          (while (not (or (dualstack-epc-request-state request)
-                          (setq cancelled (and cancel-on-input (input-pending-p)))))
-            (dualstack-epc--wait-slice connection window request))
-          (dualstack-epc-window-run-reports request))
+        (if quittable
+            (let ((inhibit-quit nil))
+              (funcall wait))
+          (with-local-quit
+            (funcall wait)))
       (dualstack-epc-window-cancel window request))
     (pcase (dualstack-epc-request-state request)
       ('return (dualstack-epc-request-value request))
@@ -208,7 +238,7 @@ CANCEL-ON-INPUT is as for `dualstack-epc-call'."
   "Take BYTES that arrived over CONNECTION.
 A frame is cut off before anything is done about it, as that may lead here
 again."
-  (unless (dualstack-epc-connection-ended connection)
+  (when (buffer-live-p (dualstack-epc-connection--input connection))
     (with-current-buffer (dualstack-epc-connection--input connection)
       (goto-char (point-max))
       (insert bytes))
@@ -217,10 +247,15 @@ again."
         (dualstack-epc-link-log connection "<- %s" payload)
         (dualstack-epc--receive connection payload)))))
 
+(defun dualstack-epc-unfinished (connection)
+  "Return how many bytes of an unfinished message have arrived over CONNECTION."
+  (let ((buffer (dualstack-epc-connection--input connection)))
+    (if (buffer-live-p buffer) (buffer-size buffer) 0)))
+
 (defun dualstack-epc--next-payload (connection)
   "Return the next payload that arrived over CONNECTION, or nil.
 A malformed header ends the connection."
-  (unless (dualstack-epc-connection-ended connection)
+  (when (buffer-live-p (dualstack-epc-connection--input connection))
     (with-current-buffer (dualstack-epc-connection--input connection)
       (unless (or (dualstack-epc-connection--length connection)
                   (< (buffer-size) 6))
@@ -249,9 +284,8 @@ A malformed header ends the connection."
     (dualstack-epc-link-note-margin connection payload)
     (pcase (car message)
       ('nil)
-      ('call (dualstack-epc-answer-call connection message))
-      ('methods (dualstack-epc-later #'dualstack-epc-answer-methods
-                                     connection (cadr message)))
+      ((or 'call 'methods)
+       (dualstack-epc-answer-receive connection message (length payload)))
       ((or 'return 'return-error 'epc-error)
        (dualstack-epc--receive-reply connection message))
       (_ (dualstack-epc-link-reply connection 'epc-error (cadr message)
@@ -300,7 +334,7 @@ ERR is why it cannot be read."
 
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
 (autoload 'dualstack-epc-connect-async "dualstack-epc-connect")
-(autoload 'dualstack-epc-serve "dualstack-epc-connect")
+(autoload 'dualstack-epc-serve "dualstack-epc-serve")
 
 (provide 'dualstack-epc)
 

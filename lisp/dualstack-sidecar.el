@@ -96,6 +96,7 @@ THEN is called with the sidecar once it runs, ELSE with the error if it does
 not: a list of `dualstack-sidecar-error' and a text.  With WAIT return when it
 runs, or signal that error."
   (interactive)
+  (dualstack-epc-check-methods methods)
   (let ((sidecar (dualstack-sidecar-get name)))
     (when (called-interactively-p 'any)
       (setq then (lambda (sidecar)
@@ -255,7 +256,10 @@ started again by itself: whatever buffer is current then."
 
 (defun dualstack-sidecar--connect (sidecar port announcement)
   "Connect to SIDECAR at PORT, by its ANNOUNCEMENT, a string or nil."
-  (let ((announced (and announcement (ignore-errors (car (read-from-string announcement))))))
+  (let ((announced (and announcement (ignore-errors
+                          (car (read-from-string
+                                (dualstack-epc-scan
+                                 (encode-coding-string announcement 'utf-8-unix))))))))
     (pcase announced
       ((guard (null announcement))
        (setf (dualstack-sidecar-port sidecar) port
@@ -270,11 +274,21 @@ started again by itself: whatever buffer is current then."
           sidecar (format "it printed %S where its announcement should be"
                           announcement))))))
 
+(defconst dualstack-sidecar--farewell 0.5
+  "Seconds in which a child that has closed its connection may end by itself.
+Its end tells more than that of its connection.")
+
 (defun dualstack-sidecar--try-next (sidecar addresses err)
   "Connect to SIDECAR at the first of ADDRESSES, or else at the others.
 ERR is the error of the one before."
   (pcase addresses
-    ('nil (dualstack-sidecar--fail sidecar (error-message-string err)))
+    ('nil
+     ;; A child that dies has its own report, which tells more.
+     (dualstack-sidecar--disarm sidecar)
+     (setf (dualstack-sidecar--timer sidecar)
+           (run-at-time dualstack-sidecar--farewell nil #'dualstack-sidecar--fail sidecar
+                        (concat (error-message-string err)
+                                (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar))))))
     (`((,host . ,port) . ,others)
      (setf (dualstack-sidecar-address sidecar)
            (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port)
@@ -369,10 +383,6 @@ is killed.  Emacs does not wait for that."
   (when (dualstack-sidecar--timer sidecar)
     (cancel-timer (dualstack-sidecar--timer sidecar))
     (setf (dualstack-sidecar--timer sidecar) nil)))
-
-(defconst dualstack-sidecar--farewell 0.5
-  "Seconds in which a child that has closed its connection may end by itself.
-Its end tells more than that of its connection.")
 
 (defun dualstack-sidecar--disconnected (sidecar connection)
   "Note that CONNECTION, that of SIDECAR, is over.

@@ -27,6 +27,7 @@
 (require 'dualstack-test-helper)
 (require 'dualstack-epc)
 (require 'dualstack-epc-connect)
+(require 'dualstack-epc-serve)
 
 (defmacro dualstack-epc-test-with-pair (bindings &rest body)
   "Run BODY with two ends of a connection of this Emacs to itself.

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,8 @@ from conftest import wait_until
 from epc_server import Raw, port, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dualstack_epc.drop_in.server import DualStackEPCServer
 
 
@@ -63,14 +67,15 @@ def test_without_the_proof_there_is_one_error_and_the_end(
 
 
 def test_calls_in_one_packet_with_the_proof_are_served() -> None:
-    from dualstack_epc.rpc.auth import proof  # noqa: PLC0415
+    from dualstack_epc.rpc.auth import dialled, proof  # noqa: PLC0415
 
     with serving(token="secret") as server, Raw(server) as raw:
         raw.send('(call 1 dualstack-auth ("n"))')
         own, servers = raw.receive()[2]
-        assert servers == proof("secret", "server", "n", own)
+        place = dialled(raw.sock)
+        assert servers == proof("secret", "server", "n", own, place)
         step = encode_frame(
-            f'(call 2 dualstack-prove ("{proof("secret", "client", own, "n")}"))'.encode()
+            f'(call 2 dualstack-prove ("{proof("secret", "client", own, "n", place)}"))'.encode()
         )
         raw.sock.sendall(step + encode_frame(b"(call 3 echo (1))"))
         assert raw.receive() == [Symbol("return"), 2, True]
@@ -108,3 +113,66 @@ def test_a_large_frame_before_the_proof_is_refused() -> None:
     with serving(token="secret") as server, Raw(server) as raw:
         raw.sock.sendall(b"ffffff")
         assert raw.receive() is None
+
+
+@contextlib.contextmanager
+def relay(family: socket.AddressFamily, to: tuple[str, int]) -> Iterator[int]:
+    """Listen at the port of TO on the other family, and pass everything on; give the port."""
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", to[1]))
+    listener.listen()
+    passed: list[socket.socket] = []
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(to)
+                passed.extend((client, server))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield to[1]
+    finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+        for sock in passed:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+
+@pytest.mark.parametrize("real", ["ipv4", "ipv6"])
+def test_who_passes_the_proof_on_is_neither_side(real: str) -> None:
+    other = socket.AF_INET6 if real == "ipv4" else socket.AF_INET
+    called: list[int] = []
+    with serving(token="secret", family=real) as server:
+        server.register_function(lambda: called.append(1), "count")
+        with (
+            relay(other, server.server_address) as port,
+            pytest.raises(AuthenticationError, match="another program"),
+        ):
+            connect_client("127.0.0.1" if real == "ipv6" else "::1", port, token="secret")
+        assert not called
+
+
+def test_both_ends_of_a_forwarded_port_name_a_label() -> None:
+    with serving(token="secret", family="ipv4") as server:
+        server.label = "build"
+        with relay(socket.AF_INET6, server.server_address) as port:
+            with connect_client("::1", port, token="secret", label="build") as client:
+                assert client.call_sync("echo", [1], 5) == [1]
+            with pytest.raises(AuthenticationError):
+                connect_client("::1", port, token="secret", label="other")

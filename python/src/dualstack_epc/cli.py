@@ -98,6 +98,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auth", action="store_true", help="make a token, print it, and ask clients to prove it"
     )
+    parser.add_argument(
+        "--label",
+        metavar="TEXT",
+        help="bind proofs to TEXT, which clients give too, and not to the address: for ports that"
+        " are forwarded",
+    )
     parser.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
     parser.add_argument("--log-file", metavar="FILE", help="log there, not on standard error")
     parser.add_argument(

@@ -109,6 +109,7 @@ class DualStackEPCServer(EPCAcceptor, ThreadingEPCServer):  # type: ignore[misc]
         *,
         family: str = "dual",
         token: str | None = None,
+        label: str | None = None,
         allow_remote: bool = False,
         listener: Listener | None = None,
         max_workers: int = WORKERS,
@@ -117,11 +118,13 @@ class DualStackEPCServer(EPCAcceptor, ThreadingEPCServer):  # type: ignore[misc]
         """Listen at SERVER_ADDRESS, a pair of host and port, or take LISTENER.
 
         FAMILY, for the host localhost, is "dual", "ipv4" or "ipv6".  With TOKEN a client must prove
-        that it knows it.  A host that is no loopback address needs ALLOW_REMOTE and TOKEN.
+        that it knows it, and that it has dialled the server's address or knows LABEL.  A host that
+        is no loopback address needs ALLOW_REMOTE and TOKEN.
         MAX_WORKERS threads run calls; SEND_TIMEOUT is how many seconds a client may not read.
         Raise OSError if the port is taken, ValueError if the address is not allowed.
         """
         EPCAcceptor.__init__(self, listener, token, max_workers, send_timeout)
+        self.label = label
         socketserver.BaseServer.__init__(self, server_address, RequestHandlerClass)
         EPCClientManager.__init__(self)
         EPCCore.__init__(self, debugger, log_traceback)

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.net.dial import dial
-from dualstack_epc.rpc.auth import authenticate
+from dualstack_epc.rpc.auth import authenticate, dialled
 from dualstack_epc.rpc.dispatch import WorkerPool
 from dualstack_epc.rpc.peer import Peer, Service
 
@@ -87,9 +87,17 @@ class Client(Service):
 
 
 def connect(
-    host: str = "localhost", port: int = 0, *, token: str | None = None, timeout: float = 10
+    host: str = "localhost",
+    port: int = 0,
+    *,
+    token: str | None = None,
+    label: str | None = None,
+    timeout: float = 10,
 ) -> Client:
     """Return a `Client` of the server at HOST and PORT, and with TOKEN prove to know it.
+
+    The proof holds for the address that is dialled; where the server is reached at another, as by a
+    forwarded port, both ends give the same LABEL.
 
     For localhost both loopback addresses are tried, 127.0.0.1 first.  TIMEOUT, in seconds, is for
     each step.  Raise OSError if nobody answers, `AuthenticationError`, `CallTimeoutError`.
@@ -103,7 +111,8 @@ def connect(
     client = Client(sock)
     if token:
         try:
-            authenticate(token, lambda name, args: client.call_sync(name, args, timeout))
+            place = label or dialled(sock)
+            authenticate(token, place, lambda name, args: client.call_sync(name, args, timeout))
         except BaseException:
             client.close()
             raise

@@ -34,6 +34,7 @@ class EPCAcceptor(Acceptor):
         """
         super().__init__(listener)
         self.token = token
+        self.label: str | None = None  # what proofs are bound to instead of the address
         self.send_timeout = send_timeout
         self.pool = WorkerPool(max_workers)
         self.clients: list[ClientHandler] = []

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dualstack_epc.net.log import logger
-from dualstack_epc.rpc.auth import ServerAuth
+from dualstack_epc.rpc.auth import ServerAuth, reached
 from dualstack_epc.rpc.peer import Peer, Service, caller
 from dualstack_epc.wire.lisp import Symbol
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         """What a `ClientHandler` asks of its server."""
 
         token: str | None
+        label: str | None
         send_timeout: float
         pool: WorkerPool
         funcs: dict[str, Callable[..., Any]]
@@ -62,7 +63,11 @@ class ClientHandler(Service):
             self.request,
             self,
             server.pool,
-            auth=ServerAuth(server.token) if server.token else None,
+            auth=(
+                ServerAuth(server.token, server.label or reached(self.request))
+                if server.token
+                else None
+            ),
             send_timeout=server.send_timeout,
         )
         server.add_client(self)

@@ -40,6 +40,7 @@ def run(  # noqa: PLR0913, the command's options
     family: str = "dual",
     allow_remote: bool = False,
     auth: bool = False,
+    label: str | None = None,
     exit_on_eof: bool = False,
     log_file: str | None = None,
     log_level: str = "info",
@@ -57,6 +58,7 @@ def run(  # noqa: PLR0913, the command's options
         _announce(stream, listener, token)
         # Clients can connect from here on, and wait while the rest is loaded.
         server = _server(listener, token, loaded)
+        server.label = label
         log.send_to_stderr(log_level)
         if loaded:
             log.logger()  # Theirs may log, too.
