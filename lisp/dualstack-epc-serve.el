@@ -204,7 +204,7 @@ Return nil if there are too many."
                                          (substring input (+ 6 length)))))))
 
 (defconst dualstack-epc-serve--step
-  "\\`[ \n]*([ \n]*call[ \n]+\\([0-9]\\{1,15\\}\\)[ \n]+dualstack-\\(auth\\|prove\\)[ \n]+([ \n]*\"\\([^\"\\\\:]\\{1,256\\}\\)\"[ \n]*)[ \n]*)[ \t\n]*\\'"
+  "\\`[ \n]*([ \n]*call[ \n]+\\([0-9]\\{1,15\\}\\)[ \n]+dualstack-\\(auth\\|prove\\)[ \n]+([ \n]*\"\\([^\"\\:]\\{1,256\\}\\)\"[ \n]*)[ \n]*)[ \t\n]*\\'"
   "What a step of the proof looks like: UID, which step, and nonce or proof.")
 
 (defun dualstack-epc-serve--receive (gate payload rest)

@@ -288,7 +288,7 @@ ERR is the error of the one before."
      (setf (dualstack-sidecar--timer sidecar)
            (run-at-time dualstack-sidecar--farewell nil #'dualstack-sidecar--fail sidecar
                         (concat (error-message-string err)
-                                (dualstack-sidecar-log-tail (dualstack-sidecar-log sidecar))))))
+                                (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
     (`((,host . ,port) . ,others)
      (setf (dualstack-sidecar-address sidecar)
            (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port)
