@@ -55,9 +55,9 @@ time.sleep(60)
       (should (< (dualstack-epc-test-seconds
                   (lambda ()
                     (dotimes (_ 4)
-                      (dualstack-epc-call-async connection 'x (list (make-string 15000000 ?x)) :timeout 1
+                      (dualstack-epc-call-async connection 'x (list (make-string 6000000 ?x)) :timeout 1
                                                 :else (lambda (e) (setq err e))))))
-                 2))
+                 20))
       ;; The send that makes no progress in its time ends the connection.
       (dualstack-test-wait (lambda () err))
       (should (eq (car err) 'dualstack-epc-timeout))

@@ -59,13 +59,18 @@ class Raw:
 
     def receive(self) -> Any:
         """Return the next message, or None at the end of the stream."""
+        payload = self.receive_payload()
+        return None if payload is None else decode_value(payload)
+
+    def receive_payload(self) -> bytes | None:
+        """Return the next payload, or None at the end of the stream."""
         while not self._payloads:
             data = self.sock.recv(65536)
             if not data:
                 return None
             self._payloads += self._decoder.feed(data)
             assert self._decoder.error is None
-        return decode_value(self._payloads.pop(0))
+        return self._payloads.pop(0)
 
     def __enter__(self) -> Raw:
         return self

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
+    "CallCancelledError",
     "CallTimeoutError",
     "Client",
     "CloseAfter",
@@ -31,11 +32,13 @@ __all__ = [
     "ReadError",
     "RefusedError",
     "RemoteError",
+    "RunningCall",
     "SendError",
     "Server",
     "Symbol",
     "Vector",
     "connect",
+    "current_call",
     "current_client",
     "dial",
     "open_listener",
@@ -45,14 +48,15 @@ _NAMES = {
     "drop_in.server": ("DualStackEPCHandler", "DualStackEPCServer"),
     "net.dial": ("dial",),
     "net.listener": ("FamilyMissingError", "Listener", "PortInUseError", "open_listener"),
+    "rpc.answers": ("CloseAfter",),
     "rpc.client": ("Client", "connect"),
     "rpc.core": ("Server",),
     "rpc.errors": (
-        "AuthenticationError", "CallTimeoutError", "ConnectionClosedError", "MethodError",
-        "RefusedError", "RemoteError",
+        "AuthenticationError", "CallCancelledError", "CallTimeoutError", "ConnectionClosedError",
+        "MethodError", "RefusedError", "RemoteError",
     ),
     "rpc.handler": ("current_client",),
-    "rpc.peer": ("CloseAfter",),
+    "rpc.running": ("RunningCall", "current_call"),
     "wire.errors": (
         "DualStackError", "FrameError", "OversizeError", "ProtocolError", "ReadError", "SendError",
     ),
@@ -69,10 +73,12 @@ if TYPE_CHECKING:
         PortInUseError,
         open_listener,
     )
+    from dualstack_epc.rpc.answers import CloseAfter
     from dualstack_epc.rpc.client import Client, connect
     from dualstack_epc.rpc.core import Server
     from dualstack_epc.rpc.errors import (
         AuthenticationError,
+        CallCancelledError,
         CallTimeoutError,
         ConnectionClosedError,
         MethodError,
@@ -80,7 +86,7 @@ if TYPE_CHECKING:
         RemoteError,
     )
     from dualstack_epc.rpc.handler import current_client
-    from dualstack_epc.rpc.peer import CloseAfter
+    from dualstack_epc.rpc.running import RunningCall, current_call
     from dualstack_epc.wire.errors import (
         DualStackError,
         FrameError,

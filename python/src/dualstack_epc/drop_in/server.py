@@ -22,9 +22,12 @@ from dualstack_epc.rpc.dispatch import WORKERS
 from dualstack_epc.rpc.errors import ConnectionClosedError
 from dualstack_epc.rpc.handler import ClientHandler, current_client
 from dualstack_epc.rpc.peer import SEND_TIMEOUT
+from dualstack_epc.rpc.running import current
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
+    from concurrent.futures import Future
     from logging import Logger
 
 __all__ = ["DualStackEPCHandler", "DualStackEPCServer", "current_client"]
@@ -77,6 +80,66 @@ class DualStackEPCHandler(ClientHandler, ThreadingEPCHandler):  # type: ignore[m
     def closed_error(self, reason: str) -> ConnectionClosedError:
         """Return the error that the connection is gone, for REASON."""
         return errors.EPCClosedError(reason)
+
+    def call(
+        self,
+        name: str,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
+        """Call the client's method NAME, as python-epc does, or from an ``async def`` as we do.
+
+        python-epc's arguments are a list ARGS, and CALLBACK and ERRBACK, one of which gets what
+        comes of it.
+        """
+        if (call := current.get()) is not None and not call.threaded:
+            return super().call(name, *args)
+        self._call_back(name, *args, **options)
+        return None
+
+    def _call_back(
+        self,
+        name: str,
+        args: list[Any] = [],  # noqa: B006, python-epc's signature
+        callback: Callable[[Any], object] | None = None,
+        errback: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Call the client's method NAME with ARGS; CALLBACK or ERRBACK gets what comes of it."""
+        self._deliver(self.peer.call(name, args), callback, errback)
+
+    def methods(
+        self,
+        callback: Callable[[Any], object] | None = None,
+        errback: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Ask for the client's methods; CALLBACK or ERRBACK gets what comes of it."""
+        self._deliver(self.peer.methods(), callback, errback)
+
+    def _deliver(
+        self,
+        future: Future[Any],
+        callback: Callable[[Any], object] | None,
+        errback: Callable[[Any], object] | None,
+    ) -> None:
+        """Have CALLBACK or ERRBACK called with what comes of FUTURE.
+
+        A worker calls them, as they may call the client again and wait for that.
+        """
+
+        def deliver() -> None:
+            error = future.exception()
+            try:
+                if error is None:
+                    if callback:
+                        callback(future.result())
+                elif errback:
+                    errback(error)
+                else:
+                    self.on_error(error)
+            except BaseException as problem:  # noqa: BLE001, it is the callback's own
+                self.on_error(problem)
+
+        future.add_done_callback(lambda _: self.server.pool.submit(deliver))
 
     def handle_error(self, err: BaseException) -> bool | None:
         """Log ERR; return whether nothing more is to be done about it.

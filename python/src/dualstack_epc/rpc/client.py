@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.net.dial import dial
 from dualstack_epc.rpc.auth import authenticate, dialled
-from dualstack_epc.rpc.dispatch import WorkerPool
+from dualstack_epc.rpc.dispatch import LazyLoop, WorkerPool
 from dualstack_epc.rpc.peer import Peer, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
     from types import TracebackType
+
+    from dualstack_epc.rpc.loop import EventLoop
 
 
 class Client(Service):
@@ -28,12 +30,13 @@ class Client(Service):
     The server may call the functions in the dict `functions`.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Use SOCK, which is connected."""
+    def __init__(self, sock: socket.socket, *, begins: bool = True) -> None:
+        """Use SOCK, which is connected.  BEGINS is whether to tell the server what this is."""
         self.functions: dict[str, Callable[..., Any]] = {}
         self._socket = sock
         self._pool = WorkerPool()
-        self._peer = Peer(sock, self, self._pool)
+        self._loop = LazyLoop()
+        self._peer = Peer(sock, self, self._pool, begins=begins)
         self._reader = threading.Thread(
             target=self._peer.run, name="dualstack-epc client", daemon=True
         )
@@ -45,6 +48,14 @@ class Client(Service):
             return self.functions[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def event_loop(self) -> EventLoop:
+        """Return the loop that ``async def`` functions run on."""
+        return self._loop.get()
+
+    def meet(self) -> None:
+        """Take note that the server is one of this package: it has proved itself."""
+        self._peer.meet()
 
     def call_future(self, name: str, args: list[Any]) -> Future[Any]:
         """Call the server's method NAME with ARGS; return the future of its value.
@@ -70,6 +81,7 @@ class Client(Service):
         if threading.current_thread() is not self._reader:
             self._reader.join()
         self._socket.close()
+        self._loop.close()
         self._pool.close()
 
     def __enter__(self) -> Client:
@@ -108,11 +120,12 @@ def connect(
         sock = socket.create_connection((host, port), timeout)
         sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    client = Client(sock)
+    client = Client(sock, begins=not token)
     if token:
         try:
             place = label or dialled(sock)
             authenticate(token, place, lambda name, args: client.call_sync(name, args, timeout))
+            client.meet()
         except BaseException:
             client.close()
             raise

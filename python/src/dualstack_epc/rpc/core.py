@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dualstack_epc.net.acceptor import Acceptor
-from dualstack_epc.rpc.dispatch import WORKERS, WorkerPool
+from dualstack_epc.rpc.dispatch import WORKERS, LazyLoop, WorkerPool
 from dualstack_epc.rpc.handler import ClientHandler
 from dualstack_epc.rpc.peer import SEND_TIMEOUT
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dualstack_epc.net.listener import Listener
+    from dualstack_epc.rpc.loop import EventLoop
 
 
 class EPCAcceptor(Acceptor):
@@ -37,7 +38,12 @@ class EPCAcceptor(Acceptor):
         self.label: str | None = None  # what proofs are bound to instead of the address
         self.send_timeout = send_timeout
         self.pool = WorkerPool(max_workers)
+        self._loop = LazyLoop()
         self.clients: list[ClientHandler] = []
+
+    def event_loop(self) -> EventLoop:
+        """Return the loop that ``async def`` methods run on."""
+        return self._loop.get()
 
     def close_clients(self) -> None:
         """Close every connection."""
@@ -50,6 +56,7 @@ class EPCAcceptor(Acceptor):
         A method that is running is not waited for longer than 5 s.
         """
         super().server_close()
+        self._loop.close()
         self.pool.close()
 
 

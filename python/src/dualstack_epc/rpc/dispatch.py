@@ -16,6 +16,8 @@ TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dualstack_epc.rpc.loop import EventLoop
+
     Job = Callable[[], None]
 
 WORKERS = 1024  # threads of a server; calls that call back hold one each
@@ -99,6 +101,32 @@ class WorkerPool:
                 thread.join(timeout)
 
 
+class LazyLoop:
+    """The event loop of a server or client, which is made when it is used."""
+
+    def __init__(self) -> None:
+        """Make nothing yet."""
+        self._loop: EventLoop | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> EventLoop:
+        """Return the loop."""
+        with self._lock:
+            if self._loop is None:
+                # asyncio takes 40 ms to load, which only its users should pay for.
+                from dualstack_epc.rpc.loop import EventLoop  # noqa: PLC0415
+
+                self._loop = EventLoop()
+            return self._loop
+
+    def close(self) -> None:
+        """Cancel what runs on the loop, and end it, if it was made."""
+        with self._lock:
+            loop = self._loop
+        if loop is not None:
+            loop.close()
+
+
 class CallGate:
     """Lets one connection's calls through to a pool, a limited number at once."""
 
@@ -146,19 +174,52 @@ class CallGate:
             job()
             with self._changed:
                 self._changed.notify_all()
-                if not self._waiting or self._closed:
+                # One that has come back from waiting may be one too many.
+                if not self._waiting or self._closed or self._running > self._running_limit:
                     self._running -= 1
                     return
                 job, size = self._waiting.popleft()
                 self._bytes -= size
 
-    def wait_for_room(self, size: int, otherwise: Callable[[], bool]) -> None:
+    def leave(self) -> None:
+        """Let another call run in the place of one that waits for the peer."""
+        with self._changed:
+            self._running -= 1
+            if not self._waiting or self._closed or self._running >= self._running_limit:
+                self._changed.notify_all()
+                return
+            job, size = self._waiting.popleft()
+            self._bytes -= size
+            self._running += 1
+            self._changed.notify_all()
+        try:
+            self._pool.submit(lambda: self._run(job))
+        except RuntimeError:  # There are no more threads: it waits on, in front of the others.
+            with self._changed:
+                self._running -= 1
+                self._waiting.appendleft((job, size))
+                self._bytes += size
+
+    def come_back(self) -> None:
+        """Count a call again that waits for the peer no longer."""
+        with self._changed:
+            self._running += 1
+
+    def wait_for_room(
+        self, size: int, otherwise: Callable[[], bool], timeout: float | None = None
+    ) -> None:
         """Wait until a call that holds SIZE bytes may wait here, or OTHERWISE is true.
 
-        Whoever makes OTHERWISE true calls `wake`.
+        Whoever makes OTHERWISE true calls `wake`.  Give up after TIMEOUT seconds.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or otherwise() or self._has_room(size))
+            self._changed.wait_for(
+                lambda: self._closed or otherwise() or self._may_take(size), timeout
+            )
+
+    def _may_take(self, size: int) -> bool:
+        """Return whether a call that holds SIZE bytes may run or wait."""
+        return self._running < self._running_limit or self._has_room(size)
 
     def wake(self) -> None:
         """Make `wait_for_room` look at its condition."""

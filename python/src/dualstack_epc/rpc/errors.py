@@ -7,6 +7,7 @@
     │   ├── RefusedError             there is no such method, or the call is no EPC
     │   └── StrayReplyError          it answers no call that waits; this is logged only
     ├── ConnectionClosedError    the connection is gone (also `ConnectionError`)
+    ├── CallCancelledError       the method that runs was cancelled by its caller
     ├── CallTimeoutError         no reply in time (also `TimeoutError` and `queue.Empty`)
     └── AuthenticationError      the peer is not who it should be
 
@@ -43,6 +44,10 @@ class ConnectionClosedError(DualStackError, ConnectionError):
 
 class AuthenticationError(DualStackError):
     """The peer has not proved itself."""
+
+
+class CallCancelledError(DualStackError):
+    """The method in which this is raised was cancelled by its caller."""
 
 
 class CallTimeoutError(DualStackError, TimeoutError, queue.Empty):

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dualstack_epc.net.log import logger
+from dualstack_epc.rpc.answers import caller
 from dualstack_epc.rpc.auth import ServerAuth, reached
-from dualstack_epc.rpc.peer import Peer, Service, caller
+from dualstack_epc.rpc.peer import Peer, Service
 from dualstack_epc.wire.lisp import Symbol
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Callable
     from concurrent.futures import Future
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from dualstack_epc.rpc.dispatch import WorkerPool
+    from dualstack_epc.rpc.loop import EventLoop
 
     class Host(Protocol):
         """What a `ClientHandler` asks of its server."""
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
         def get_method(self, name: str) -> Callable[..., Any]:
             """Return the method called NAME; raise AttributeError."""
 
+        def event_loop(self) -> EventLoop:
+            """Return the loop that ``async def`` methods run on."""
+
         def add_client(self, handler: Any) -> None:
             """Note that HANDLER's client is there."""
 
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
 class ClientHandler(Service):
     """A client's connection to `server`, which has those that are open in `clients`.
 
-    Methods of the client are called by `call_sync`, `call_future` or, with callbacks, `call`.
+    Methods of the client are called by `call_sync` or `call_future`, and awaited by `call`.
     """
 
     def __init__(
@@ -87,6 +93,10 @@ class ClientHandler(Service):
         method: Callable[..., Any] = self.server.get_method(name)
         return method
 
+    def event_loop(self) -> EventLoop:
+        """Return the server's event loop."""
+        return self.server.event_loop()
+
     def describe_methods(self) -> list[Any]:
         """Return the server's methods as lists of name, argument list and documentation."""
         import inspect  # noqa: PLC0415, no start waits for it
@@ -109,25 +119,17 @@ class ClientHandler(Service):
         """Where errors are logged."""
         return logger()
 
-    # What python-epc's handlers offer.
+    # Calling the client
 
-    def call(
-        self,
-        name: str,
-        args: list[Any] = [],  # noqa: B006, python-epc's signature
-        callback: Callable[[Any], object] | None = None,
-        errback: Callable[[Any], object] | None = None,
-    ) -> None:
-        """Call the client's method NAME with ARGS; CALLBACK or ERRBACK gets what comes of it."""
-        self._deliver(self.peer.call(name, args), callback, errback)
+    def call(self, name: str, *args: Any) -> asyncio.Future[Any]:
+        """Call the client's method NAME with ARGS from an ``async def``; await what is returned.
 
-    def methods(
-        self,
-        callback: Callable[[Any], object] | None = None,
-        errback: Callable[[Any], object] | None = None,
-    ) -> None:
-        """Ask for the client's methods; CALLBACK or ERRBACK gets what comes of it."""
-        self._deliver(self.peer.methods(), callback, errback)
+        Await raises what `call_future` says.  Raise RuntimeError where no event loop runs.
+        """
+        import asyncio  # noqa: PLC0415, its users have loaded it: 40 ms
+
+        loop = asyncio.get_running_loop()
+        return asyncio.wrap_future(self.peer.call(name, list(args)), loop=loop)
 
     def call_future(self, name: str, args: list[Any]) -> Future[Any]:
         """Call the client's method NAME with ARGS; return the future of its value.
@@ -150,32 +152,6 @@ class ClientHandler(Service):
     def close(self) -> None:
         """Close the connection."""
         self.peer.close()
-
-    def _deliver(
-        self,
-        future: Future[Any],
-        callback: Callable[[Any], object] | None,
-        errback: Callable[[Any], object] | None,
-    ) -> None:
-        """Have CALLBACK or ERRBACK called with what comes of FUTURE.
-
-        A worker calls them, as they may call the client again and wait for that.
-        """
-
-        def deliver() -> None:
-            error = future.exception()
-            try:
-                if error is None:
-                    if callback:
-                        callback(future.result())
-                elif errback:
-                    errback(error)
-                else:
-                    self.on_error(error)
-            except BaseException as problem:  # noqa: BLE001, it is the callback's own
-                self.on_error(problem)
-
-        future.add_done_callback(lambda _: self.server.pool.submit(deliver))
 
 
 def current_client() -> ClientHandler:

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import select
 import socket
 import threading
 import time
-from contextvars import ContextVar
 
 from dualstack_epc.net.listener import format_address
 from dualstack_epc.net.log import logger
+from dualstack_epc.rpc.answers import Answers, describe_error
 from dualstack_epc.rpc.dispatch import CallGate, WorkerPool
 from dualstack_epc.rpc.errors import (
     AuthenticationError,
-    CallTimeoutError,
     ConnectionClosedError,
     MethodError,
     RefusedError,
     StrayReplyError,
 )
 from dualstack_epc.wire import messages
-from dualstack_epc.wire.errors import SendError
 from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
 from dualstack_epc.wire.messages import MalformedError, Message
@@ -40,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dualstack_epc.rpc.auth import ServerAuth
+    from dualstack_epc.rpc.calls import Calls
+    from dualstack_epc.rpc.loop import EventLoop
 
 CHUNK = 65536
 SEND_TIMEOUT = 30.0  # seconds without progress after which a peer that does not read is closed
@@ -49,18 +48,11 @@ AUTH_FRAME_LIMIT = 4096  # bytes of a frame before that
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 SEND_CHUNK = LIMIT if DONT_WAIT else CHUNK
 LINGER = 2.0  # seconds in which a peer may take leave
-
-
-# Who has called the method that runs in this thread.
-caller: ContextVar[Service] = ContextVar("caller")
-
-
-class CloseAfter:
-    """What a method returns to have the connection closed after its reply, VALUE."""
-
-    def __init__(self, value: Any) -> None:
-        """Take the VALUE to reply."""
-        self.value = value
+BUSY = 2.0  # seconds for which calls beyond the bounds wait although replies may be behind them
+CANCEL, PROGRESS = "dualstack-cancel", "dualstack-progress"
+# Blanks at the end of a payload, which other peers skip: the sender knows the two methods above.
+MARGIN = b"\t\n"
+PROGRESS_MARGIN = b"\t\t\n"  # and wants to be told of progress
 
 
 class Service:
@@ -91,6 +83,10 @@ class Service:
         """Return the error that the connection is gone, for REASON."""
         return ConnectionClosedError(reason)
 
+    def event_loop(self) -> EventLoop:
+        """Return the loop that ``async def`` methods run on."""
+        raise NotImplementedError
+
 
 class Peer:
     """One end of a connection over a connected socket.
@@ -98,7 +94,7 @@ class Peer:
     `run` reads until the connection ends; everything else may be called from any thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, the options
         self,
         sock: socket.socket,
         service: Service,
@@ -106,10 +102,12 @@ class Peer:
         *,
         auth: ServerAuth | None = None,
         send_timeout: float = SEND_TIMEOUT,
+        begins: bool = False,
     ) -> None:
         """Use SOCK, which the caller closes, and run calls to SERVICE in POOL.
 
-        With AUTH, nothing but the proof is let through before it is given.
+        With AUTH, nothing but the proof is let through before it is given.  BEGINS means that this
+        end is the first to say what it is.
         """
         self.name = _name(sock)
         self._sock = sock
@@ -120,12 +118,14 @@ class Peer:
         self._send_timeout = send_timeout
         self._send_lock = threading.Lock()
         self._decoder = FrameDecoder(AUTH_FRAME_LIMIT if auth else LIMIT)
-        self._uids = itertools.count(1)
-        self._pending: dict[int, Future[Any]] = {}
-        self._pending_lock = threading.Lock()
+        self._marks = begins  # whether payloads have a margin
+        self._known = False  # whether the peer's had one
+        self._calls: Calls | None = None
+        self._lock = threading.Lock()
         self._ended: str | None = None  # why the connection is over
         self._leaving = False
         self._over = threading.Event()
+        self._answers = Answers(service, self._gate, self)
 
     # Reading
 
@@ -177,6 +177,8 @@ class Peer:
             logger().warning("%s: closed, %s", self.name, reason)
         self._sock.settimeout(None)
         self._decoder.limit = LIMIT
+        if reason is None:
+            self.meet()
         return reason
 
     def _next_within(self, deadline: float) -> tuple[str | None, bytes | None]:
@@ -205,9 +207,9 @@ class Peer:
             name, args = _call_arguments(message, OURS)
             reply = messages.encode("return", uid, auth.receive(name, args))
         except (AuthenticationError, MalformedError) as error:
-            self._send_reply(messages.encode_error("epc-error", uid, str(error)))
+            self.reply(messages.encode_error("epc-error", uid, str(error)))
             return str(error)
-        self._send_reply(reply)
+        self.reply(reply)
         return None
 
     # Messages
@@ -219,8 +221,9 @@ class Peer:
         except MalformedError as error:
             self._receive_malformed(error)
             return
+        self._note_margin(message, payload)
         if message.name == "call":
-            self._receive_call(message, len(payload))
+            self._receive_call(message, payload)
         elif message.name == "methods":
             self._receive_methods(message)
         else:
@@ -234,34 +237,61 @@ class Peer:
                 self._service.on_error(error)
             return
         kind = "return-error" if error.name == "call" and error.uid is not None else "epc-error"
-        self._send_reply(messages.encode_error(kind, error.uid, str(error)))
+        self.reply(messages.encode_error(kind, error.uid, str(error)))
         self._service.on_error(error)
 
-    def _receive_call(self, message: Message, size: int) -> None:
-        """Run the call in MESSAGE, which has SIZE bytes, as soon as there is room."""
+    def _receive_call(self, message: Message, payload: bytes) -> None:
+        """Run the call in MESSAGE, which has come as PAYLOAD, as soon as there is room."""
         try:
             name, args = _call_arguments(message, self._service.types)
         except MalformedError as error:
             self._refuse(error)
             return
-
-        def job() -> None:
-            self._answer(message.uid, name, args)
-
+        uid = message.uid
+        if name == CANCEL:
+            self._answers.cancel(args[0] if args else None)
+            self.reply(messages.encode("return", uid, True))
+            return
+        call = self._answers.begin(uid, name, progress=payload.endswith(PROGRESS_MARGIN))
         try:
-            while not self._gate.offer(job, size):
-                if self._pending or self._ended:
-                    # Not reading on would keep back the very reply that lets a call end.
-                    reason = f"busy: {len(self._pending)} calls wait for the other end's replies"
-                    self._send_reply(messages.encode_error("return-error", message.uid, reason))
-                    return
-                self._gate.wait_for_room(size, lambda: bool(self._pending or self._ended))
+            self._offer(uid, lambda: self._answers.answer(call, args), len(payload))
         except RuntimeError as error:
-            self._send_reply(messages.encode_error("return-error", message.uid, str(error)))
+            self.reply(messages.encode_error("return-error", uid, str(error)))
+
+    def _offer(self, uid: Any, job: Callable[[], None], size: int) -> None:
+        """Run JOB, the call UID of SIZE bytes, once there is room; reading waits for that.
+
+        Where methods wait for replies that are behind this call, it does not wait for ever.
+        """
+        waited = False
+        while not self._gate.offer(job, size):
+            if self._ended or (waited and self.pending):
+                reason = f"busy: {self.pending} calls wait for the other end's replies"
+                self.reply(messages.encode_error("return-error", uid, reason))
+                return
+            self._gate.wait_for_room(
+                size, lambda: bool(self._ended), BUSY if self.pending else BUSY / 20
+            )
+            waited = bool(self.pending)
+
+    def _note_margin(self, message: Message, payload: bytes) -> None:
+        """Take note of what the peer is, which the margin of PAYLOAD, MESSAGE, tells."""
+        if payload.endswith(MARGIN):
+            if not self._known and not self._marks:
+                self.meet()
+                # A reply may take long: say as soon what this end is.
+                self.reply(messages.encode("return", 0, True))
+            self.meet()
+        elif self._marks and not self._known and message.name in messages.REPLIES:
+            self._marks = False
+
+    def meet(self) -> None:
+        """Take note that the peer is one of this package, or of dualstack in Emacs."""
+        self._known = self._marks = True
 
     def _refuse(self, error: MalformedError) -> None:
         """Answer the request that ERROR is about."""
-        self._send_reply(messages.encode_error("epc-error", error.uid, str(error)))
+        self.reply(messages.encode_error("epc-error", error.uid, str(error)))
         self._service.on_error(self._service.reply_error("epc-error", str(error)))
 
     def _receive_methods(self, message: Message) -> None:
@@ -274,35 +304,13 @@ class Peer:
             reply = messages.encode("return", uid, self._service.describe_methods())
         except Exception as error:  # noqa: BLE001, the caller gets its reply whatever happens
             reply = messages.encode_error("return-error", uid, describe_error(error))
-        self._send_reply(reply)
-
-    def _answer(self, uid: Any, name: str, args: list[Any]) -> None:
-        """Call the method NAME with ARGS and send its reply, whatever the method does."""
-        close = False
-        try:
-            method = self._service.get_method(name)
-        except AttributeError:
-            reason = f"EPC-ERROR: No such method : {name}"
-            reply = messages.encode_error("epc-error", uid, reason)
-        else:
-            mark = caller.set(self._service)
-            try:
-                value = method(*args)
-                if isinstance(value, CloseAfter):
-                    value, close = value.value, True
-                reply = messages.encode("return", uid, value)
-            except BaseException as error:  # noqa: BLE001, SystemExit too would cost a reply
-                self._service.on_error(error)
-                reply = messages.encode_error("return-error", uid, describe_error(error))
-            finally:
-                caller.reset(mark)
-        self._send_reply(reply)
-        if close:
-            self.leave()
+        self.reply(reply)
 
     def _receive_reply(self, message: Message) -> None:
         """End the call that MESSAGE is the reply to."""
         rest = message.rest
+        if message.uid == 0 and self._known:  # It answers what was not asked for an answer.
+            return
         if message.name == "return" and len(rest) == 1 and self._settle(message.uid, rest[0]):
             return
         name, reason = message.name, rest[0] if rest else None
@@ -331,45 +339,43 @@ class Peer:
     def wait(self, future: Future[Any], timeout: float | None = None) -> Any:
         """Return the value of FUTURE, from `call`; raise its exception.
 
-        Raise `CallTimeoutError` after TIMEOUT seconds; then nothing of the call is left.
+        Raise `CallTimeoutError` after TIMEOUT seconds; then nothing of the call is left, here or
+        at the other end.
         """
-        from concurrent.futures import TimeoutError as FutureTimeoutError  # noqa: PLC0415
+        return self._outgoing().wait(future, timeout, self.name)
 
-        try:
-            return future.result(timeout)
-        except FutureTimeoutError:
-            future.cancel()
-            raise CallTimeoutError(f"{self.name}: no reply within {timeout} s") from None
+    @property
+    def pending(self) -> int:
+        """The number of calls that wait for replies."""
+        return len(self._calls) if self._calls is not None else 0
 
-    def _request(self, kind: str, *rest: Any) -> Future[Any]:
+    def _request(self, kind: str, *rest: Any, urgent: bool = False) -> Future[Any]:
         """Send a request of KIND; return the future of its reply."""
-        # Most sidecars only answer, and start the sooner.
-        from concurrent.futures import Future  # noqa: PLC0415
+        return self._outgoing().start(lambda uid: messages.encode(kind, uid, *rest), urgent=urgent)
 
-        uid = next(self._uids)
-        frame = encode_frame(messages.encode(kind, uid, *rest))
-        future: Future[Any] = Future()
-        with self._pending_lock:
-            if self._ended is not None:
-                raise self._closed_error(self._ended)
-            self._pending[uid] = future
-        # A future that its owner gives up leaves nothing behind.
-        future.add_done_callback(lambda _: self._pending.pop(uid, None))
-        self._gate.wake()
-        try:
-            self._send(frame)
-        except OSError as error:
-            self._pending.pop(uid, None)
-            raise self._closed_error(error) from error
-        return future
+    def _outgoing(self) -> Calls:
+        """Return the calls that this end makes."""
+        if self._calls is None:
+            # Most sidecars only answer, and start 10 ms sooner without futures.
+            from dualstack_epc.rpc.calls import Calls  # noqa: PLC0415
+
+            with self._lock:
+                if self._calls is None:
+                    calls = Calls(self._send_payload, self._pool.submit, self._cancel_there)
+                    if self._ended is not None:
+                        calls.close(lambda: self._closed_error(self._ended))
+                    self._calls = calls
+        return self._calls
+
+    def _cancel_there(self, uid: int) -> None:
+        """Have the peer cancel the call UID, which was cancelled here."""
+        if self._known and self._calls is not None:
+            self._calls.expect_dropped(uid)
+            self._pool.submit(lambda: self.reply(messages.encode("call", 0, Symbol(CANCEL), [uid])))
 
     def _settle(self, uid: Any, value: Any = None, error: Exception | None = None) -> bool:
         """End the call UID with VALUE or ERROR; return whether there is such a call."""
-        future = self._pending.pop(uid, None) if type(uid) is int else None
-        if future is None:
-            return False
-        _finish(future, value, error)
-        return True
+        return self._calls is not None and self._calls.settle(uid, value, error)
 
     def _closed_error(self, reason: object) -> ConnectionClosedError:
         """Return the error that the connection is gone, for REASON."""
@@ -377,10 +383,16 @@ class Peer:
 
     # Sending
 
-    def _send_reply(self, payload: bytes) -> None:
+    def reply(self, payload: bytes) -> None:
         """Send a reply; where the connection is gone, nobody waits for it."""
         with contextlib.suppress(OSError):
-            self._send(encode_frame(payload))
+            self._send_payload(payload)
+
+    def _send_payload(self, payload: bytes) -> None:
+        """Send PAYLOAD as a frame; raise OSError if the peer is gone or does not read."""
+        if self._marks and len(payload) < LIMIT:
+            payload = payload[:-1] + MARGIN
+        self._send(encode_frame(payload))
 
     def _send(self, frame: bytes) -> None:
         """Send FRAME whole; raise OSError if the peer is gone or does not read."""
@@ -406,6 +418,14 @@ class Peer:
                         errno.ETIMEDOUT, f"the peer read nothing for {self._send_timeout:g} s"
                     ) from None
 
+    def report(self, uid: Any, value: Any) -> Future[Any]:
+        """Tell the peer that its call UID has yielded VALUE; return the future of its use."""
+        return self._request("call", Symbol(PROGRESS), [uid, value], urgent=True)
+
+    def later(self, job: Callable[[], None]) -> None:
+        """Run JOB in a thread."""
+        self._pool.submit(job)
+
     # The end
 
     def leave(self) -> None:
@@ -423,14 +443,15 @@ class Peer:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def _end(self, reason: str) -> None:
-        """End every call that waits for a reply, for REASON."""
-        with self._pending_lock:
+        """End every call in either direction, for REASON."""
+        with self._lock:
             if self._ended is None:
                 self._ended = reason
-            pending = list(self._pending.values())
+            calls = self._calls
         self._gate.close()
-        for future in pending:
-            _finish(future, error=self._closed_error(self._ended))
+        if calls is not None:
+            calls.close(lambda: self._closed_error(self._ended))
+        self._answers.close()
 
 
 def _writable(sock: socket.socket, timeout: float) -> bool:
@@ -440,16 +461,6 @@ def _writable(sock: socket.socket, timeout: float) -> bool:
         poll.register(sock, select.POLLOUT)
         return bool(poll.poll(timeout * 1000))
     return bool(select.select([], [sock], [], timeout)[1])
-
-
-def describe_error(error: BaseException) -> str:
-    """Return ERROR as the message of an error reply, whatever its repr does."""
-    if isinstance(error, SendError):
-        return str(error)
-    try:
-        return repr(error)
-    except BaseException:  # noqa: BLE001, a hostile repr must not cost the caller its reply
-        return f"{type(error).__name__} (its repr fails)"
 
 
 def _call_arguments(message: Message, types: Types) -> tuple[str, list[Any]]:
@@ -473,17 +484,6 @@ def _malformed(message: Message, reason: str) -> MalformedError:
     """Return the error that MESSAGE is malformed, for REASON."""
     text = f"({message.name} {describe(message.uid)} ...): {reason}"
     return MalformedError(text, message.name, message.uid)
-
-
-def _finish(future: Future[Any], value: Any = None, error: Exception | None = None) -> None:
-    """End FUTURE with VALUE or ERROR, if it was not cancelled in this moment."""
-    from concurrent.futures import InvalidStateError  # noqa: PLC0415, loaded with the future
-
-    with contextlib.suppress(InvalidStateError):
-        if error:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
 
 
 def _name(sock: socket.socket) -> str:

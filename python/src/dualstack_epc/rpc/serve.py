@@ -142,8 +142,8 @@ def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:
 
 def _server(listener: Listener, token: str | None, modules: list[ModuleType]) -> Server:
     """Return the server at LISTENER with the functions of MODULES."""
+    from dualstack_epc.rpc.answers import CloseAfter  # noqa: PLC0415
     from dualstack_epc.rpc.core import Server  # noqa: PLC0415
-    from dualstack_epc.rpc.peer import CloseAfter  # noqa: PLC0415
 
     server = Server(listener, token)
 

@@ -1,0 +1,223 @@
+;;; dualstack-epc-last-test.el --- Tests of calls that last  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; Cancelling in both directions, progress and coroutines, with a real Python
+;; and with peers that know nothing of them.
+
+;;; Code:
+
+(require 'dualstack-epc-helper)
+
+(defconst dualstack-epc-last-test-python "
+import asyncio, threading, time
+from dualstack_epc import current_call, current_client
+events = []
+def note(name):
+    events.append(name)
+async def wait_async():
+    note('begun')
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note('cancelled async')
+        raise
+def wait_plain():
+    note('begun')
+    while not current_call().cancelled:
+        time.sleep(0.005)
+    try:
+        current_client().call_sync('called-back', [])
+    except Exception as error:
+        note('raised ' + type(error).__name__)
+def wait_generator():
+    try:
+        while True:
+            yield 1
+            time.sleep(0.005)
+    finally:
+        note('closed')
+def count(most):
+    for number in range(most):
+        yield number
+    return 'end'
+async def count_async(most):
+    for number in range(most):
+        await asyncio.sleep(0)
+        yield number
+async def ask(*numbers):
+    return await asyncio.gather(*(current_client().call('twice', n) for n in numbers))
+async def ask_and_cancel(name):
+    try:
+        await asyncio.wait_for(current_client().call(name), 0.2)
+    except asyncio.TimeoutError:
+        return 'cancelled'
+def ask_sync_and_cancel(name):
+    try:
+        current_client().call_sync(name, [], 0.2)
+    except TimeoutError:
+        return 'cancelled'
+for each in (wait_async, wait_plain, wait_generator, count, count_async, ask, ask_and_cancel,
+             ask_sync_and_cancel):
+    f(each)
+f(lambda: list(events), 'events')
+" "What the Python end of these tests can do.")
+
+(defun dualstack-epc-last-test-events (connection &rest names)
+  "Wait until the Python end of CONNECTION has noted NAMES."
+  (dualstack-test-wait
+   (lambda ()
+     (let ((events (dualstack-epc-call connection 'events nil)))
+       (cl-every (lambda (name) (member name events)) names)))))
+
+;;;; Cancelling what Python does
+
+(dualstack-deftest dualstack-epc-last-timeout-cancels ()
+  "A call whose time is over ends in Python, the very first one too."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (should (eq (car (dualstack-epc-test-error
+                      (dualstack-epc-call connection 'wait_plain nil :timeout 0.1)))
+                'dualstack-epc-timeout))
+    (dualstack-epc-last-test-events connection "raised CallCancelledError")
+    (let (err)
+      (dualstack-epc-call-async connection 'wait_async nil :timeout 0.3
+                                :else (lambda (e) (setq err e)))
+      (dualstack-test-wait (lambda () err))
+      (should (eq (car err) 'dualstack-epc-timeout))
+      (dualstack-epc-last-test-events connection "cancelled async"))))
+
+(dualstack-deftest dualstack-epc-last-quit-cancels ()
+  "C-g ends the call in Python."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (run-at-time 0.3 nil (lambda () (setq quit-flag t)))
+    (should (eq 'quit (condition-case nil
+                          (dualstack-epc-call connection 'wait_generator nil)
+                        (quit 'quit))))
+    (dualstack-epc-last-test-events connection "closed")
+    (should (= 0 (hash-table-count (dualstack-epc--pending connection))))))
+
+(dualstack-deftest dualstack-epc-last-handle-cancels ()
+  "`dualstack-epc-cancel' ends the call in Python, and input does."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (let ((handle (dualstack-epc-call-async connection 'wait_async nil
+                                            :then #'error :else #'error)))
+      (dualstack-epc-last-test-events connection "begun")
+      (dualstack-epc-cancel connection handle)
+      (dualstack-epc-last-test-events connection "cancelled async"))
+    (let ((unread-command-events (list ?x)))
+      (should (eq 'typed (dualstack-epc-call connection 'wait_plain nil
+                                             :cancel-on-input 'typed))))
+    (dualstack-epc-last-test-events connection "raised CallCancelledError")))
+
+(dualstack-deftest dualstack-epc-last-cancel-is-not-shown-to-others ()
+  "A peer that is not dualstack is sent nothing but calls."
+  (dualstack-epc-test-with-raw (connection peer)
+    (let ((first (dualstack-epc-call-async connection 'x nil)))
+      (dualstack-epc-test-received peer 1)
+      (dualstack-epc-cancel connection first)
+      (dualstack-epc-call-async connection 'x nil)
+      (dualstack-epc-test-received peer 2)
+      (process-send-string peer (concat (dualstack-epc-test-frame "(return 1 late)")
+                                        (dualstack-epc-test-frame "(return 2 t)")))
+      (dualstack-test-wait
+       (lambda () (= 0 (hash-table-count (dualstack-epc--pending connection)))))
+      (process-put peer 'text nil)
+      (dualstack-epc-cancel connection (dualstack-epc-call-async connection 'y '(1)))
+      (dualstack-epc-call-async connection 'z nil)
+      (dualstack-epc-test-received peer 2)
+      ;; It has shown that it is not, so the calls are as any other's.
+      (should (equal (process-get peer 'text)
+                     (concat (dualstack-epc-test-frame "(call 3 y (1))")
+                             (dualstack-epc-test-frame "(call 4 z nil)")))))))
+
+;;;; Cancelling what Emacs does
+
+(dualstack-deftest dualstack-epc-last-python-cancels ()
+  "Python ends a method of Emacs that waits, by a timeout and by asyncio."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (let ((ends nil))
+      (dualstack-epc-define-method
+       connection 'wait (lambda ()
+                          (condition-case nil
+                              (progn (sleep-for 60) (push 'waited ends))
+                            (quit (push 'quit ends)))))
+      (dolist (name '(ask_and_cancel ask_sync_and_cancel))
+        (setq ends nil)
+        (should (equal (dualstack-epc-call connection name '("wait") :timeout 10) "cancelled"))
+        (dualstack-test-wait (lambda () ends))
+        (should (equal ends '(quit)))))))
+
+(dualstack-deftest dualstack-epc-last-python-cancels-the-right-one ()
+  "A method inside whose wait another one runs is quit after that."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (let ((ends nil) (inner-may-end nil))
+      (dualstack-epc-define-method
+       connection 'outer (lambda ()
+                           (condition-case nil
+                               (progn (sleep-for 60) (push 'waited ends))
+                             (quit (push 'outer-quit ends)))))
+      (dualstack-epc-define-method
+       connection 'twice (lambda (_)
+                          (condition-case nil
+                              (progn (dualstack-test-wait (lambda () inner-may-end))
+                                     (push 'inner-done ends))
+                            (quit (push 'inner-quit ends)))))
+      (dualstack-epc-call-async connection 'ask_and_cancel '("outer")
+                                :then (lambda (_)
+                                        (run-at-time 0.2 nil
+                                                     (lambda () (setq inner-may-end t)))))
+      (run-at-time 0.05 nil (lambda () (dualstack-epc-call-async connection 'ask '(1))))
+      (dualstack-test-wait (lambda () (= (length ends) 2)))
+      (should (equal ends '(outer-quit inner-done))))))
+
+;;;; Progress
+
+(dualstack-deftest dualstack-epc-last-progress ()
+  "What a method yields is told in order, before the end."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (dolist (method '(count count_async))
+      (let ((told nil) (end (if (eq method 'count) "end" nil)))
+        (should (equal (dualstack-epc-call connection method '(200)
+                                           :progress (lambda (value) (push value told)))
+                       end))
+        (should (equal (nreverse told) (number-sequence 0 199)))
+        (setq told nil)
+        (dualstack-epc-call-async connection method '(200)
+                                  :progress (lambda (value) (push value told))
+                                  :then (lambda (value) (push (list value) told)))
+        (dualstack-test-wait (lambda () (consp (car told))))
+        (should (equal (nreverse told) (append (number-sequence 0 199) (list (list end)))))
+        (should (equal (dualstack-epc-call connection method '(200)) end))))
+    ;; One that signals spoils nothing.
+    (let ((debug-on-error nil)
+          (inhibit-message t))
+      (should (equal (dualstack-epc-call connection 'count '(3) :progress #'error) "end")))))
+
+;;;; async def
+
+(dualstack-deftest dualstack-epc-last-async-def ()
+  "Coroutines await methods of Emacs."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (dualstack-epc-define-method connection 'twice (lambda (n) (* 2 n)))
+    (should (equal (dualstack-epc-call connection 'ask '(1 2 3)) '(2 4 6)))))
+
+(provide 'dualstack-epc-last-test)
+
+;;; dualstack-epc-last-test.el ends here
