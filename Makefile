@@ -21,6 +21,7 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "EMACS=... and PYTHON=... choose an Emacs and a Python; ONLY=REGEXP chooses tests."
+	@echo "FRESH='--release bookworm|trixie|sid --user root|ordinary' chooses new machines."
 
 demo: setup compile ## See the freeze and its cure, measured, in your own Emacs
 	@"$$EMACS" -Q --batch -L lisp -l tests/demo.el -f dualstack-demo
@@ -52,7 +53,7 @@ matrix: setup ## Run the tests on Emacs 27.1 to 30.2 and Python 3.10 to 3.14 (ro
 	@tests/matrix.sh
 
 fresh: ## Do what the README says on new machines with nothing but git and make (root, debootstrap)
-	@tests/fresh.sh
+	@tests/fresh.sh $(FRESH)
 
 package: ## Build dualstack-VERSION.tar, for package-install-file
 	@tests/support/need.sh

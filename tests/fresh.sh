@@ -10,7 +10,8 @@
 # processes and mounts of its own, which end with it.  What it has of this one: how packages are to
 # be had, that is the settings of apt, pip and uv, certificates, and local directories of packages.
 #
-# The Debians are kept in FRESH_ROOT (~/.cache/dualstack/fresh).  Needs root, debootstrap and unshare.
+# The Debians are kept in FRESH_ROOT (~/.cache/dualstack/fresh).  A machine that takes more than
+# FRESH_SECONDS (2400) is ended, and has failed.  Needs root, debootstrap and unshare.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${FRESH_ROOT:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/dualstack/fresh}
@@ -96,7 +97,7 @@ run_machine() {
   git -c advice.detachedHead=false clone --quiet --no-local . "$machine$home/my projects/项目 dualstack"
   export machine release user home only
   settings="$(settings)" archives="$root/archives-$release" \
-    unshare --mount --pid --uts --ipc --fork --kill-child bash -euo pipefail -c "$(declare -f settings files furnish mount_files)"'
+    timeout -s KILL "${FRESH_SECONDS:-2400}" unshare --mount --pid --uts --ipc --fork --kill-child bash -euo pipefail -c "$(declare -f settings files furnish mount_files)"'
       mount --make-rprivate /
       mount --bind "$machine" "$machine"
       furnish "$machine"
@@ -147,5 +148,5 @@ for release in "${releases[@]}"; do
   done
 done
 printf '\n%s\n\n' "$table"
-echo "fresh: $passed passed, $failed failed, $skipped skipped"
+echo "new machines: $passed passed, $failed failed, $skipped skipped"
 ((failed == 0))

@@ -4,14 +4,15 @@
 #
 #   tests/matrix.sh [--emacs VERSION]... [--no-python] [--only REGEXP]
 #
-# Emacs 27.1, 28.2 and 30.1 are those of Debian's releases: each is installed once, by debootstrap from
-# this machine's own mirror, into MATRIX_ROOT (~/.cache/dualstack/matrix).  Needs root, debootstrap, unshare.
-# Each version compiles and tests a copy of the tree; the servers that the tests start are this
-# machine's Python, reached from inside the chroot.
+# Emacs 27.1, 28.2, 30.1 and 30.2 are those of Debian's releases: each is installed once, by debootstrap
+# from this machine's own mirror, into MATRIX_ROOT (~/.cache/dualstack/matrix).  Needs root, debootstrap,
+# unshare.  Each version compiles, lints and tests a copy of the tree; the servers that the tests start
+# are this machine's Python, reached from inside the chroot.  Each Python from 3.10 on that is here, or
+# that uv has, runs pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${MATRIX_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/dualstack/matrix}
-declare -A release=([27.1]=bullseye [28.2]=bookworm [30.1]=trixie)
+declare -A release=([27.1]=bullseye [28.2]=bookworm [30.1]=trixie [30.2]=sid)
 versions=() only=() pythons=yes
 while (($#)); do
   case $1 in
@@ -21,25 +22,21 @@ while (($#)); do
     *) echo "usage: tests/matrix.sh [--emacs VERSION]... [--only REGEXP]" >&2; exit 2 ;;
   esac
 done
-((${#versions[@]})) || versions=(27.1 28.2 30.1)
+((${#versions[@]})) || versions=(27.1 28.2 30.1 30.2)
 for tool in debootstrap unshare; do
   command -v $tool >/dev/null || { echo "$tool is missing; type:  apt-get install $tool" >&2; exit 1; }
 done
 ((EUID == 0)) || { echo "The matrix makes chroots: run it as root" >&2; exit 1; }
 
+. tests/support/debian.sh
+
 make_chroot() { # VERSION
-  local where=$root/emacs-$1 mirror
+  local where=$root/emacs-$1
   [[ -e $where/.dualstack-ready ]] && return
-  mirror=$(sed -n 's/^URIs: *\([^ ]*\/debian\/\?\)$/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\/debian\/\?\) .*/\2/p' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1 || true)
-  [[ -n $mirror ]] || { echo "No Debian mirror in this machine's apt settings" >&2; return 1; }
   echo "Installing Emacs $1 into $where (once)..." >&2
-  if [[ ! -x $where/usr/bin/apt-get ]]; then
-    rm -rf "$where"
-    mkdir -p "$where"
-    debootstrap --variant=minbase "${release[$1]}" "$where" "$mirror" >"$root/emacs-$1.log" 2>&1
-  fi
+  debian "$where" "${release[$1]}" git,make >"$root/emacs-$1.log" 2>&1
   cp /etc/resolv.conf "$where/etc/"
+  apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$where/etc/apt/apt.conf.d/90machine" || true
   DEBIAN_FRONTEND=noninteractive chroot "$where" sh -c 'apt-get update &&
     apt-get install -y --no-install-recommends emacs-nox git iproute2 libnss-wrapper netbase procps python3' \
     >>"$root/emacs-$1.log" 2>&1
@@ -49,10 +46,13 @@ make_chroot() { # VERSION
 run_tests() { # VERSION
   local where=$root/emacs-$1 copy
   copy=$(mktemp -d /tmp/dualstack-matrix.XXXXXX)
-  cp -r lisp tests python .ci README.org NEWS.org LICENSE "$copy"
+  cp -r .elpaignore .gitignore lisp tests python .ci Makefile README.org NEWS.org LICENSE "$copy"
+  # The linters that tests/lint.sh has fetched.
+  [[ ! -e .cache/lint ]] || { mkdir "$copy/.cache" && cp -r .cache/lint "$copy/.cache"; }
   rm -f "$copy"/lisp/*.elc
   mkdir -p "$where/host"
-  printf '#!/bin/sh\nexec chroot /host "%s" "$@"\n' "$PWD/.venv/bin/python" >"$copy/run-python"
+  printf '#!/bin/sh\nexec chroot /host sh -c '"'"'cd "$0" && exec "$@"'"'"' "$PWD" "%s" "$@"\n' \
+    "$PWD/.venv/bin/python" >"$copy/run-python"
   chmod +x "$copy/run-python"
   # The mounts are those of this command alone, and end with it.
   unshare -m bash -euc '
@@ -73,7 +73,7 @@ run_tests() { # VERSION
 
 table="" status=0
 for version in "${versions[@]}"; do
-  [[ -n ${release[$version]:-} ]] || { echo "No Emacs $version here: 27.1, 28.2 or 30.1" >&2; exit 2; }
+  [[ -n ${release[$version]:-} ]] || { echo "No Emacs $version here: 27.1, 28.2, 30.1 or 30.2" >&2; exit 2; }
   make_chroot "$version"
   echo "Emacs $version:"
   log=$(mktemp)
@@ -82,16 +82,17 @@ for version in "${versions[@]}"; do
   rm -f "$log"
 done
 # Each Python that is here, from 3.10 on, runs pytest in an environment of its own, kept in .cache.
-for minor in ${pythons:+10 11 12 13}; do
+for minor in ${pythons:+10 11 12 13 14}; do
   python=
-  for candidate in "python3.$minor" ~/.pyenv/versions/3."$minor".*/bin/python; do
+  for candidate in "python3.$minor" ~/.pyenv/versions/3."$minor".*/bin/python \
+    "$(uv python find --offline "3.$minor" 2>/dev/null || true)"; do
     if "$candidate" -c pass 2>/dev/null; then
       python=$candidate
       break
     fi
   done
   if [[ -z $python ]]; then
-    table+="Python 3.$minor     not here"$'\n'
+    table+="Python 3.$minor     not here (sid has 3.14: tests/fresh.sh --release sid)"$'\n'
     continue
   fi
   venv=.cache/venv-3.$minor

@@ -94,10 +94,10 @@ def read_ert(name: str, output: str, status: int) -> Counts:
     return counts
 
 
-def lint() -> Counts:
-    """Run the linters, each of which counts as a test."""
+def lint(*arguments: str) -> Counts:
+    """Run the linters, by lint.sh with ARGUMENTS; each counts as a test."""
     run = subprocess.run(
-        [str(ROOT / "tests" / "lint.sh")],
+        [str(ROOT / "tests" / "lint.sh"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
@@ -163,7 +163,7 @@ def main() -> None:
     """Run as the module's docstring says."""
     parser = argparse.ArgumentParser(description="Run ERT and pytest together.")
     parser.add_argument("--only", help="run only tests whose names match this regular expression")
-    parser.add_argument("--ert-only", action="store_true", help="leave pytest and the linters out")
+    parser.add_argument("--ert-only", action="store_true", help="leave all that is Python out")
     parser.add_argument("--pytest-only", action="store_true", help="leave all but pytest out")
     options = parser.parse_args()
     # Whatever the locale, what a test printed can be shown.
@@ -171,8 +171,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     start = time.monotonic()
     lisp, python = Counts(), Counts()
-    if not (options.only or options.ert_only or options.pytest_only):
-        lisp.add(lint())
+    if not (options.only or options.pytest_only):
+        lisp.add(lint(*(["--lisp"] if options.ert_only else [])))
     files = sorted((ROOT / "tests" / "lisp").glob("*-test.el"))
     for file in [] if options.pytest_only else files:
         counts = ert(file, options.only)
