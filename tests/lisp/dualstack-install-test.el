@@ -38,7 +38,7 @@
                                  t "\\`dualstack.*\\.el\\'")))
 
 (defun dualstack-install-test-definitions (kinds)
-  "Return the names that the package defines by KINDS, a list of macros."
+  "Return the names defined in the package by KINDS, a list of macros."
   (let (names)
     (dolist (file (dualstack-install-test-files))
       (with-temp-buffer
@@ -222,7 +222,9 @@ Commands are so as commands."
            ,dualstack-install-test-group
            (progn (dualstack-mode 1) dualstack-mode)
            ,dualstack-install-test-hello))
-  "A form for the next session: what is loaded and not autoloaded, the options, the mode, hello.")
+  "A form for the next session.
+Its value: whether it was loaded, what is not autoloaded, the options, the
+mode, and hello.")
 
 (defun dualstack-install-test-should-work (value)
   "Fail unless VALUE, of the form for the next session, is as it should be."
