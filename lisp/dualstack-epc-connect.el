@@ -96,7 +96,7 @@ Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
                     (lambda (value)
                       (if (eq value t)
                           (progn
-                            (dualstack-epc-link-meet connection)
+                            (dualstack-epc--link-meet connection)
                             (funcall done))
                         (funcall refuse '(error "The server refuses the token")))))
          (dualstack-epc-auth-error (funcall fail err)))))))

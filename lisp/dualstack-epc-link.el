@@ -40,7 +40,7 @@
 
 (define-error 'dualstack-epc-closed "The connection is closed" 'dualstack-epc-error)
 
-(cl-defstruct (dualstack-epc-connection (:constructor dualstack-epc-link--make)
+(cl-defstruct (dualstack-epc-connection (:constructor dualstack-epc--link--make)
                                         (:copier nil))
   "An EPC connection.
 NAME is a string.  PROCESS is what it runs over.  METHODS is a list of
@@ -55,11 +55,11 @@ messages of the other end wait for their turn, and how many bytes they have."
 
 (defun dualstack-epc-connection-calls (connection)
   "Return how often something was called over CONNECTION."
-  (dualstack-epc-window-calls (dualstack-epc-connection--window connection)))
+  (dualstack-epc--window-calls (dualstack-epc-connection--window connection)))
 
 (defun dualstack-epc-connection-errors (connection)
   "Return how often that has failed over CONNECTION."
-  (dualstack-epc-window-errors (dualstack-epc-connection--window connection)))
+  (dualstack-epc--window-errors (dualstack-epc-connection--window connection)))
 
 (defcustom dualstack-epc-timeout 60
   "Seconds after which `dualstack-epc-call' gives up.  Nil means never.
@@ -75,7 +75,7 @@ be sent for as long."
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))
 
-(defun dualstack-epc-link-log (connection format &rest args)
+(defun dualstack-epc--link-log (connection format &rest args)
   "Log FORMAT with ARGS for CONNECTION if `dualstack-epc-log-events' is non-nil."
   (when dualstack-epc-log-events
     (dualstack-log "%s: %s" (dualstack-epc-connection-name connection)
@@ -84,52 +84,52 @@ be sent for as long."
                                               t t)
                     500 nil nil "..."))))
 
-(defun dualstack-epc-link-make (process)
+(defun dualstack-epc--link-make (process)
   "Return a new connection over PROCESS, which is not read yet."
-  (let* ((connection (dualstack-epc-link--make :name (process-name process)
+  (let* ((connection (dualstack-epc--link--make :name (process-name process)
                                                :process process))
-         (flow (dualstack-epc-flow--make :process process
+         (flow (dualstack-epc--flow--make :process process
                                          :patience dualstack-epc-timeout))
-         (window (dualstack-epc-window--make
+         (window (dualstack-epc--window--make
                   :encoder (lambda (request)
-                             (dualstack-epc-link-encode
-                              connection (dualstack-epc-request-message request)
-                              (dualstack-epc-request-progress request)))
-                  :sender (lambda (frame) (dualstack-epc-link-send connection frame))
-                  :full-p (lambda () (dualstack-epc-flow-full-p flow))
+                             (dualstack-epc--link-encode
+                              connection (dualstack-epc--request-message request)
+                              (dualstack-epc--request-progress request)))
+                  :sender (lambda (frame) (dualstack-epc--link-send connection frame))
+                  :full-p (lambda () (dualstack-epc--flow-full-p flow))
                   :canceller (lambda (request)
-                               (dualstack-epc-link-cancel connection request)))))
+                               (dualstack-epc--link-cancel connection request)))))
     (setf (dualstack-epc-connection--flow connection) flow
           (dualstack-epc-connection--window connection) window
-          (dualstack-epc-flow-on-drain flow) (lambda () (dualstack-epc-window-pump window))
-          (dualstack-epc-flow-on-error flow)
-          (lambda (err) (dualstack-epc-link-end connection (error-message-string err)))
-          (dualstack-epc-flow-on-stall flow)
+          (dualstack-epc--flow-on-drain flow) (lambda () (dualstack-epc--window-pump window))
+          (dualstack-epc--flow-on-error flow)
+          (lambda (err) (dualstack-epc--link-end connection (error-message-string err)))
+          (dualstack-epc--flow-on-stall flow)
           (lambda (seconds)
-            (dualstack-epc-link-end
+            (dualstack-epc--link-end
              connection (format "the other end has read nothing for %s s" seconds))))
     connection))
 
 ;;;; Sending
 
-(defun dualstack-epc-link-send (connection frame)
+(defun dualstack-epc--link-send (connection frame)
   "Send FRAME over CONNECTION, without waiting for the other end to read.
 Signal `dualstack-epc-closed' if it is gone."
   (when dualstack-epc-log-events
-    (dualstack-epc-link-log connection "-> %s" (substring frame 6)))
+    (dualstack-epc--link-log connection "-> %s" (substring frame 6)))
   (condition-case err
-      (dualstack-epc-flow-send (dualstack-epc-connection--flow connection) frame)
+      (dualstack-epc--flow-send (dualstack-epc-connection--flow connection) frame)
     (error
-     (dualstack-epc-link-end connection (error-message-string err))
+     (dualstack-epc--link-end connection (error-message-string err))
      (signal 'dualstack-epc-closed (list (dualstack-epc-connection-ended connection))))))
 
-(defun dualstack-epc-link-reply (connection kind uid value)
+(defun dualstack-epc--link-reply (connection kind uid value)
   "Send (KIND UID VALUE) over CONNECTION if that is open.
 If VALUE cannot be sent, that is the reply."
   (unless (dualstack-epc-connection-ended connection)
-    (let ((margin (dualstack-epc-link--margin connection)))
+    (let ((margin (dualstack-epc--link--margin connection)))
       (ignore-error dualstack-epc-closed
-        (dualstack-epc-link-send
+        (dualstack-epc--link-send
          connection
          (condition-case err
              (dualstack-epc-codec-encode (list kind uid value) margin)
@@ -139,83 +139,83 @@ If VALUE cannot be sent, that is the reply."
                    (substring-no-properties (error-message-string err)))
              margin))))))))
 
-(defun dualstack-epc-link-encode (connection message &optional progress)
+(defun dualstack-epc--link-encode (connection message &optional progress)
   "Return the frame of MESSAGE for CONNECTION.
 PROGRESS means that the other end is to tell of progress."
   (dualstack-epc-codec-encode message
                               (concat (and progress
                                            (dualstack-epc-connection--peer connection)
                                            "\t")
-                                      (dualstack-epc-link--margin connection))))
+                                      (dualstack-epc--link--margin connection))))
 
 ;;;; The other end
 
-(defun dualstack-epc-link--margin (connection)
+(defun dualstack-epc--link--margin (connection)
   "Return the blanks at the end of payloads that are sent over CONNECTION."
   (and (memq (dualstack-epc-connection--peer connection) '(dualstack unknown)) "\t"))
 
-(defun dualstack-epc-link-note-margin (connection payload)
+(defun dualstack-epc--link-note-margin (connection payload)
   "Note what the other end of CONNECTION is, by the margin of PAYLOAD."
   (let ((length (length payload)))
     (if (and (> length 2) (eq (aref payload (- length 2)) ?\t))
         (unless (eq (dualstack-epc-connection--peer connection) 'dualstack)
           (let ((begun (eq (dualstack-epc-connection--peer connection) 'unknown)))
-            (dualstack-epc-link-meet connection)
+            (dualstack-epc--link-meet connection)
             ;; A reply may take long: say as soon who this is.
             (unless begun
-              (dualstack-epc-link-reply connection 'return 0 t))))
+              (dualstack-epc--link-reply connection 'return 0 t))))
       (when (and (eq (dualstack-epc-connection--peer connection) 'unknown)
                  (string-match-p "\\`(\\(?:return\\|return-error\\|epc-error\\) " payload))
         (setf (dualstack-epc-connection--peer connection) 'other)))))
 
-(defun dualstack-epc-link-meet (connection)
+(defun dualstack-epc--link-meet (connection)
   "Note that the other end of CONNECTION is dualstack."
   (setf (dualstack-epc-connection--peer connection) 'dualstack)
-  (mapc (lambda (uid) (dualstack-epc-link--send-cancel connection uid))
+  (mapc (lambda (uid) (dualstack-epc--link--send-cancel connection uid))
         (nreverse (dualstack-epc-connection--cancels connection)))
   (setf (dualstack-epc-connection--cancels connection) nil))
 
-(defun dualstack-epc-link-cancel (connection request)
+(defun dualstack-epc--link-cancel (connection request)
   "Have the other end of CONNECTION cancel REQUEST, if it knows how.
 If its time was over, and the other end reads nothing, end CONNECTION."
   (unless (dualstack-epc-connection-ended connection)
     (pcase (dualstack-epc-connection--peer connection)
-      ('dualstack (dualstack-epc-link--send-cancel
-                   connection (dualstack-epc-request-uid request)))
-      ('unknown (push (dualstack-epc-request-uid request)
+      ('dualstack (dualstack-epc--link--send-cancel
+                   connection (dualstack-epc--request-uid request)))
+      ('unknown (push (dualstack-epc--request-uid request)
                       (dualstack-epc-connection--cancels connection))))
-    (when (eq (dualstack-epc-request-state request) 'dualstack-epc-timeout)
-      (dualstack-epc-flow-hurry (dualstack-epc-connection--flow connection)
-                                (max 1 (dualstack-epc-request-timeout request))))))
+    (when (eq (dualstack-epc--request-state request) 'dualstack-epc-timeout)
+      (dualstack-epc--flow-hurry (dualstack-epc-connection--flow connection)
+                                (max 1 (dualstack-epc--request-timeout request))))))
 
-(defun dualstack-epc-link--send-cancel (connection uid)
+(defun dualstack-epc--link--send-cancel (connection uid)
   "Have the other end of CONNECTION cancel the call UID."
-  (dualstack-epc-link-notify connection 'dualstack-cancel (list uid)))
+  (dualstack-epc--link-notify connection 'dualstack-cancel (list uid)))
 
-(defun dualstack-epc-link-notify (connection method arguments)
+(defun dualstack-epc--link-notify (connection method arguments)
   "Call METHOD with ARGUMENTS over CONNECTION, and ignore what comes of it."
   (unless (dualstack-epc-connection-ended connection)
     (ignore-error dualstack-epc-error
-      (dualstack-epc-link-send
+      (dualstack-epc--link-send
        connection
-       (dualstack-epc-link-encode connection (list 'call 0 method arguments))))))
+       (dualstack-epc--link-encode connection (list 'call 0 method arguments))))))
 
 ;;;; The end
 
-(defun dualstack-epc-link-end (connection reason)
+(defun dualstack-epc--link-end (connection reason)
   "Note that CONNECTION is over for REASON, and end its requests."
   (unless (dualstack-epc-connection-ended connection)
     (setf (dualstack-epc-connection-ended connection) (string-trim reason))
-    (dualstack-epc-link-log connection "Closed: %s"
+    (dualstack-epc--link-log connection "Closed: %s"
                             (dualstack-epc-connection-ended connection))
     (let ((process (dualstack-epc-connection-process connection)))
       (set-process-sentinel process #'ignore)
       (set-process-filter process #'ignore)
       (delete-process process))
-    (dualstack-epc-flow-close (dualstack-epc-connection--flow connection))
+    (dualstack-epc--flow-close (dualstack-epc-connection--flow connection))
     (when (buffer-live-p (dualstack-epc-connection--input connection))
       (kill-buffer (dualstack-epc-connection--input connection)))
-    (dualstack-epc-window-close (dualstack-epc-connection--window connection)
+    (dualstack-epc--window-close (dualstack-epc-connection--window connection)
                                 'dualstack-epc-closed
                                 (list (dualstack-epc-connection-ended connection)))
     (when (dualstack-epc-connection-on-end connection)

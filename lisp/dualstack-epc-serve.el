@@ -125,7 +125,7 @@ Return nil if there are too many."
                   (> (cl-loop for each in (dualstack-epc-serve--door-connections door)
                               sum (dualstack-epc-unfinished each))
                      dualstack-epc-serve--unfinished))
-         (dualstack-epc-link-end connection "too much unfinished"))))))
+         (dualstack-epc--link-end connection "too much unfinished"))))))
 
 (defun dualstack-epc-serve--turn-away (door process)
   "Close PROCESS, a client of DOOR, and have that logged; return nil."
@@ -249,8 +249,8 @@ REST are the bytes after the proof."
     (dualstack-epc-serve--leave gate)
     (when (setq connection (dualstack-epc-serve--admit
                             (dualstack-epc-serve--gate-door gate) process))
-      (dualstack-epc-link-meet connection)
-      (dualstack-epc-link-reply connection 'return uid t)
+      (dualstack-epc--link-meet connection)
+      (dualstack-epc--link-reply connection 'return uid t)
       (unless (string-empty-p rest)
         (funcall (process-filter process) process rest)))))
 

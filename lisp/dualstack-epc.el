@@ -32,7 +32,7 @@
 ;; 4. (call ...) and (methods ...) of the peer are answered from that timer,
 ;;    with functions that `dualstack-epc-define-method' has defined
 ;;    (dualstack-epc-answer.el).
-;; 5. When the process ends, `dualstack-epc-link-end' ends every request.
+;; 5. When the process ends, `dualstack-epc--link-end' ends every request.
 ;;
 ;; Sending never waits (dualstack-epc-flow.el), and of many calls at once most
 ;; are held back until others have their replies (dualstack-epc-window.el).
@@ -61,7 +61,7 @@
   "Return a new EPC connection over PROCESS, which is open.
 Its filter, sentinel and coding systems become those of the connection.
 BEGUN means that it was the other end that has connected."
-  (let ((connection (dualstack-epc-link-make process)))
+  (let ((connection (dualstack-epc--link-make process)))
     (unless begun
       (setf (dualstack-epc-connection--peer connection) 'unknown))
     (with-current-buffer (setf (dualstack-epc-connection--input connection)
@@ -70,7 +70,7 @@ BEGUN means that it was the other end that has connected."
       (set-buffer-multibyte nil)
       (add-hook 'kill-buffer-hook
                 (lambda ()
-                  (dualstack-epc-link-end connection
+                  (dualstack-epc--link-end connection
                                           "somebody has killed the buffer of what arrives"))
                 nil t))
     (set-process-coding-system process 'binary 'binary)
@@ -81,15 +81,15 @@ BEGUN means that it was the other end that has connected."
     (set-process-sentinel process
                           (lambda (process event)
                             (unless (process-live-p process)
-                              (dualstack-epc-link-end connection event))))
+                              (dualstack-epc--link-end connection event))))
     (unless (process-live-p process)
-      (dualstack-epc-link-end connection "not open"))
+      (dualstack-epc--link-end connection "not open"))
     connection))
 
 (defun dualstack-epc-close (connection)
   "Close CONNECTION.  Its requests end with `dualstack-epc-closed' at once."
   (let ((inhibit-quit t))
-    (dualstack-epc-link-end connection "closed here")))
+    (dualstack-epc--link-end connection "closed here")))
 
 (defun dualstack-epc-live-p (connection)
   "Return non-nil if CONNECTION is open."
@@ -143,7 +143,7 @@ TIMEOUT and errors are as for `dualstack-epc-call'."
 It ends at the other end too, and neither of its functions is called.  After
 one of them was, do nothing."
   (let ((inhibit-quit t))
-    (dualstack-epc-window-cancel (dualstack-epc-connection--window connection) handle)))
+    (dualstack-epc--window-cancel (dualstack-epc-connection--window connection) handle)))
 
 (cl-defun dualstack-epc--request (connection kind rest
                                              &key then else progress timeout awaited)
@@ -153,13 +153,13 @@ AWAITED means that the caller looks at the time."
   (when (dualstack-epc-connection-ended connection)
     (signal 'dualstack-epc-closed (list (dualstack-epc-connection-ended connection))))
   (let* ((window (dualstack-epc-connection--window connection))
-         (uid (dualstack-epc-window-uid window))
-         (request (dualstack-epc-request--make
+         (uid (dualstack-epc--window-uid window))
+         (request (dualstack-epc--request--make
                    :uid uid :method (or (car rest) kind) :message (cl-list* kind uid rest)
                    :then then :else else :progress progress :timeout timeout
                    :awaited awaited
-                   :urgent (or (eq kind 'methods) (dualstack-epc-answer-running-p)))))
-    (dualstack-epc-window-add window request)
+                   :urgent (or (eq kind 'methods) (dualstack-epc--answer-running-p)))))
+    (dualstack-epc--window-add window request)
     request))
 
 (defun dualstack-epc-check-thread ()
@@ -204,31 +204,31 @@ may go on to whoever called that; inside a timer it ends the wait only."
          (window (dualstack-epc-connection--window connection))
          (cancelled nil)
          (wait (lambda ()
-                 (while (not (or (dualstack-epc-request-state request)
+                 (while (not (or (dualstack-epc--request-state request)
                                  (setq cancelled (and cancel-on-input (input-pending-p)))))
                    (dualstack-epc--wait-slice connection window request))
-                 (dualstack-epc-window-run-reports request))))
+                 (dualstack-epc--window-run-reports request))))
     (unwind-protect
         (if quittable
             (let ((inhibit-quit nil))
               (funcall wait))
           (with-local-quit
             (funcall wait)))
-      (dualstack-epc-window-cancel window request))
-    (pcase (dualstack-epc-request-state request)
-      ('return (dualstack-epc-request-value request))
+      (dualstack-epc--window-cancel window request))
+    (pcase (dualstack-epc--request-state request)
+      ('return (dualstack-epc--request-value request))
       ('cancelled (if cancelled
                       cancel-on-input
                     ;; Inside a timer C-g has ended the wait without a signal.
                     (signal 'quit nil)))
-      (condition (signal condition (dualstack-epc-request-value request))))))
+      (condition (signal condition (dualstack-epc--request-value request))))))
 
 (defun dualstack-epc--wait-slice (connection window request)
   "Wait a while for REQUEST of WINDOW over CONNECTION, or end it if it is late."
-  (let* ((deadline (dualstack-epc-request-deadline request))
+  (let* ((deadline (dualstack-epc--request-deadline request))
          (left (and deadline (- deadline (float-time)))))
     (if (and left (<= left 0))
-        (dualstack-epc-window-time-out window request)
+        (dualstack-epc--window-time-out window request)
       (dualstack-epc-await connection (min dualstack-epc--slice
                                            (or left dualstack-epc--slice))))))
 
@@ -244,7 +244,7 @@ again."
       (insert bytes))
     (let (payload)
       (while (setq payload (dualstack-epc--next-payload connection))
-        (dualstack-epc-link-log connection "<- %s" payload)
+        (dualstack-epc--link-log connection "<- %s" payload)
         (dualstack-epc--receive connection payload)))))
 
 (defun dualstack-epc-unfinished (connection)
@@ -266,7 +266,7 @@ A malformed header ends the connection."
               (setf (dualstack-epc-connection--length connection)
                     (string-to-number (match-string 0) 16))
               (delete-region (point-min) (+ (point-min) 6)))
-          (dualstack-epc-link-end connection
+          (dualstack-epc--link-end connection
                                       (format "the peer sent %S, which is no EPC"
                                           (buffer-substring 1 7)))))
       (let ((length (dualstack-epc-connection--length connection)))
@@ -281,19 +281,19 @@ A malformed header ends the connection."
                    (dualstack-epc-protocol-error
                     (dualstack-epc--receive-unreadable connection payload err)
                     nil))))
-    (dualstack-epc-link-note-margin connection payload)
+    (dualstack-epc--link-note-margin connection payload)
     (pcase (car message)
       ('nil)
       ((or 'call 'methods)
-       (dualstack-epc-answer-receive connection message (length payload)))
+       (dualstack-epc--answer-receive connection message (length payload)))
       ((or 'return 'return-error 'epc-error)
        (dualstack-epc--receive-reply connection message))
-      (_ (dualstack-epc-link-reply connection 'epc-error (cadr message)
+      (_ (dualstack-epc--link-reply connection 'epc-error (cadr message)
                                    "Unknown message")))))
 
 (defun dualstack-epc--pending (connection)
   "Return the table of the requests of CONNECTION that wait for replies."
-  (dualstack-epc-window-pending (dualstack-epc-connection--window connection)))
+  (dualstack-epc--window-pending (dualstack-epc-connection--window connection)))
 
 (defun dualstack-epc--receive-reply (connection message)
   "End the request that MESSAGE is the reply to, over CONNECTION."
@@ -315,11 +315,11 @@ A malformed header ends the connection."
 For an error, VALUE is the message."
   (let ((request (gethash uid (dualstack-epc--pending connection))))
     (if request
-        (dualstack-epc-window-finish
+        (dualstack-epc--window-finish
          (dualstack-epc-connection--window connection) request state
          (if (eq state 'return) value
-           (list (dualstack-epc-request-method request) value)))
-      (dualstack-epc-link-log connection "Dropped: %S is no call that waits" uid))))
+           (list (dualstack-epc--request-method request) value)))
+      (dualstack-epc--link-log connection "Dropped: %S is no call that waits" uid))))
 
 (defun dualstack-epc--receive-unreadable (connection payload err)
   "Answer the request in PAYLOAD over CONNECTION, or end the one it is for.
@@ -328,9 +328,9 @@ ERR is why it cannot be read."
     (`(,(or 'return 'return-error 'epc-error) . ,uid)
      (dualstack-epc--finish connection uid 'dualstack-epc-protocol-error (cadr err)))
     (`(,(or 'call 'methods) . ,uid)
-     (dualstack-epc-link-reply connection 'return-error uid (error-message-string err)))
+     (dualstack-epc--link-reply connection 'return-error uid (error-message-string err)))
     (_
-     (dualstack-epc-link-reply connection 'epc-error nil (error-message-string err)))))
+     (dualstack-epc--link-reply connection 'epc-error nil (error-message-string err)))))
 
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
 (autoload 'dualstack-epc-connect-async "dualstack-epc-connect")

@@ -189,7 +189,7 @@ What that has printed is in the current buffer once it has ended."
       (process-send-string
        peer (mapconcat (lambda (handle)
                          (dualstack-epc-test-frame
-                          (format "(return %d t)" (dualstack-epc-request-uid handle))))
+                          (format "(return %d t)" (dualstack-epc--request-uid handle))))
                        (list first second) ""))
       (dualstack-test-wait (lambda () called))
       (dualstack-epc-test-settle)

@@ -55,7 +55,7 @@
   "What cannot be read ends its call, or gets an error as reply."
   (dualstack-epc-test-with-raw (connection peer)
     (dolist (reply '("(return %d #<buffer x>)" "(return %d 1 2)" "(return %d)" "(return %d (1 . ))"))
-      (let ((uid (1+ (dualstack-epc-window--last-uid
+      (let ((uid (1+ (dualstack-epc--window--last-uid
                       (dualstack-epc-connection--window connection)))))
         (run-at-time 0 nil #'process-send-string peer
                      (dualstack-epc-test-frame (format reply uid)))
