@@ -22,9 +22,10 @@ PUBLIC = "__init__"
 # What each room may import of the package, and of other packages than the standard library.
 ALLOWED = {
     PUBLIC: {"drop_in", "rpc", "net", "wire"},
-    WAYS_TO_START: {"rpc", "net", PUBLIC},
+    WAYS_TO_START: {"rpc", "net", "environments", PUBLIC},
     "drop_in": {"rpc", "net", "wire", "epc", "sexpdata"},
     "rpc": {"net", "wire"},
+    "environments": {"wire"},
     "net": set(),
     "wire": set(),
 }

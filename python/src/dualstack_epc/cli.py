@@ -57,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     _add_address_options(serve)
     _add_serve_options(serve)
+    environment = commands.add_parser(
+        "environment",
+        formatter_class=_formatter,
+        help="make an environment with packages, or find the one that is there",
+        description="Print where the Python of an environment with the requirements is, which is"
+        " made by uv or by venv and pip if there is none.  Emacs runs this.",
+    )
+    environment.set_defaults(command=_environment)
+    _add_environment_options(environment)
     return parser
 
 
@@ -111,6 +120,23 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_environment_options(parser: argparse.ArgumentParser) -> None:
+    """Add to PARSER what `environment` takes."""
+    parser.add_argument(
+        "--root", required=True, metavar="DIRECTORY", help="where environments are kept"
+    )
+    parser.add_argument(
+        "--requirement", action="append", metavar="REQUIREMENT", help="as pip writes it"
+    )
+    parser.add_argument(
+        "--script", action="append", metavar="FILE", help="a module with inline metadata (PEP 723)"
+    )
+    parser.add_argument("--requires-python", metavar="VERSIONS", help="such as >=3.11")
+    parser.add_argument("--user", default="", metavar="NAME", help="the sidecar that asks for it")
+    parser.add_argument("--rebuild", action="store_true", help="make it anew")
+    parser.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
+
+
 def _port(text: str) -> int:
     """Return the port number in TEXT."""
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):  # noqa: PLR2004
@@ -130,3 +156,10 @@ def _serve(**options: Any) -> None:
     from dualstack_epc.rpc import serve  # noqa: PLC0415, as above
 
     serve.run(**options)
+
+
+def _environment(**options: Any) -> None:
+    """Ensure an environment."""
+    from dualstack_epc.environments import command  # noqa: PLC0415, as above
+
+    command.run(**options)

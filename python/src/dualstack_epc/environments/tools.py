@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running uv, venv and pip: what they print is passed on, and they end when this process does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections import deque
+from typing import TYPE_CHECKING
+
+from dualstack_epc.environments.errors import EnvironmentProblem
+from dualstack_epc.environments.interpreters import clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+ROOM = 1_000_000  # bytes that are left on a disk that is not full
+LAST = 5  # lines of a tool's output that its error has
+# What the tools print, and what to tell of it.
+FULL = "the disk is full: make room, and start the sidecar again"
+ADVICE = {
+    r"No space left on device|os error 28|not enough space on the disk|Disk quota exceeded": FULL,
+    r"ensurepip is not available|No module named '?(?:venv|ensurepip)": (
+        "this Python cannot make environments: type sudo apt-get install python3-venv, or"
+        " install uv"
+    ),
+    r"NewConnectionError|ConnectTimeout|NameResolutionError|[Nn]ame resolution|ProxyError"
+    r"|Failed to establish a new connection|Network is unreachable|dns error|tcp connect error"
+    r"|Failed to fetch|error sending request|Could not connect|Connection (?:refused|timed out)": (
+        "the package index cannot be reached: check the network, and start the sidecar again"
+    ),
+    r"Permission denied|PermissionError|Access is denied": (
+        "it may not be written: look at who owns the directory"
+    ),
+    r"No matching distribution|No solution found|Could not find a version|not found in the": (
+        "the index has no such package, or none for this Python: check the requirements"
+    ),
+    r"Invalid requirement|Failed to parse|Could not parse": (
+        "a requirement is not one: write it as name>=1.2"
+    ),
+}
+
+
+class Runner:
+    """Runs one tool after another; `stop`, from any thread, ends the one that runs."""
+
+    def __init__(self, say: Callable[[str], object], keep_open: Sequence[int] = ()) -> None:
+        """Pass lines of output to SAY.
+
+        The descriptors KEEP_OPEN, locks, stay held while a tool runs, even if this process dies.
+        """
+        self._say = say
+        self._keep_open = keep_open if os.name == "posix" else ()
+        self._child: subprocess.Popen[str] | None = None
+        self._stopped = False
+
+    def run(self, what: str, command: Sequence[str], directory: Path) -> None:
+        """Run COMMAND in DIRECTORY; raise `EnvironmentProblem`, naming WHAT, if it fails."""
+        self._say("$ " + " ".join(command))
+        last: deque[str] = deque(maxlen=200)
+        try:
+            self._child = subprocess.Popen(
+                command, cwd=directory, env=clean_environment(), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+                errors="replace", start_new_session=os.name == "posix", pass_fds=self._keep_open,
+            )  # fmt: skip
+        except OSError as error:
+            raise EnvironmentProblem(f"{what} does not start: {error}") from error
+        if self._stopped:
+            self.stop()
+        with self._child as child:
+            assert child.stdout is not None  # noqa: S101, it is a pipe
+            for line in child.stdout:
+                last.append(line.rstrip())
+                self._say(line.rstrip())
+        if child.returncode != 0:
+            text = _failure(what, child.returncode, list(last), full=_is_full(directory))
+            raise EnvironmentProblem(text)
+
+    def stop(self) -> None:
+        """End the tool that runs, with all that it has started, and every later one."""
+        self._stopped = True
+        child = self._child
+        if child is None or child.poll() is not None:
+            return
+        with contextlib.suppress(OSError):
+            if os.name == "posix":
+                os.killpg(child.pid, signal.SIGKILL)
+            else:
+                child.kill()
+
+
+def _is_full(directory: Path) -> bool:
+    """Return whether there is nearly no room where DIRECTORY is: venv does not say so itself."""
+    try:
+        return shutil.disk_usage(directory).free < ROOM
+    except OSError:
+        return False
+
+
+def _failure(what: str, status: int, lines: list[str], *, full: bool) -> str:
+    """Return what to say of WHAT, which ended with STATUS after it printed LINES.
+
+    FULL says that the disk is.
+    """
+    text = "\n".join(lines)
+    found = next((advice for pattern, advice in ADVICE.items() if re.search(pattern, text)), "")
+    advice = FULL if full else found
+    tail = [line for line in lines if line.strip()][-LAST:]
+    head = f"{what} failed, with status {status}" + (f": {advice}" if advice else "")
+    return "\n".join([head, *tail])
