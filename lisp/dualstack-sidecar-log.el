@@ -24,28 +24,42 @@
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'dualstack)
 (require 'dualstack-sidecar-python)
 
-(defun dualstack-sidecar--log-buffer (name)
-  "Return the buffer for what the sidecar called NAME writes; make it if need be."
-  (with-current-buffer (get-buffer-create (format "*dualstack-sidecar %s*" name))
+(defun dualstack-sidecar--special-buffer (name)
+  "Return the buffer called NAME for what a child writes; make it if need be."
+  (with-current-buffer (get-buffer-create name)
     (unless (derived-mode-p 'special-mode)
       (special-mode)
       ;; Not that of the buffer which happens to be current, which may be remote, or gone.
       (setq default-directory (dualstack-sidecar--child-directory)))
     (current-buffer)))
 
+(defun dualstack-sidecar--log-buffer (name)
+  "Return the buffer for what the sidecar called NAME writes; make it if need be."
+  (dualstack-sidecar--special-buffer (format "*dualstack-sidecar %s*" name)))
+
 (defun dualstack-sidecar--log-append (log text)
-  "Append TEXT to the buffer LOG if it lives, and cut that to `dualstack-log-size'."
+  "Append TEXT to the buffer LOG if it lives, and cut that to `dualstack-log-size'.
+A window that shows its end, and point if it is there, go on to the new one."
   (when (buffer-live-p log)
     (with-current-buffer log
-      (let ((inhibit-read-only t))
+      (let* ((inhibit-read-only t)
+             (end (point-max))
+             (follows (= (point) end))
+             (windows (cl-remove-if-not (lambda (window) (= (window-point window) end))
+                                        (get-buffer-window-list log nil t))))
         (save-excursion
-          (goto-char (point-max))
+          (goto-char end)
           (insert text)
           (when (> (buffer-size) dualstack-log-size)
-            (delete-region (point-min) (- (point-max) dualstack-log-size))))))))
+            (delete-region (point-min) (- (point-max) dualstack-log-size))))
+        (when follows
+          (goto-char (point-max)))
+        (dolist (window windows)
+          (set-window-point window (point-max)))))))
 
 (defun dualstack-sidecar--log-begin (log command)
   "Note in the buffer LOG that COMMAND, a list of words, is started."

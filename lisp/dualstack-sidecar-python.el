@@ -131,21 +131,31 @@ links and beside what they point to."
          "The directory python of the package is not beside %s: install dualstack again, with it"
          (abbreviate-file-name lisp)))))
 
-(defun dualstack-sidecar--command (&optional modules path)
-  "Return the command line that serves MODULES to Emacs, from our own source.
+(defun dualstack-sidecar--program (&optional python)
+  "Return the command line of our own source, without arguments.
+PYTHON is the interpreter, by default that of `dualstack-sidecar-python'."
+  (list (or python (dualstack-sidecar-python)) "-X" "utf8"
+        (expand-file-name "dualstack_epc/__main__.py" (dualstack-sidecar--source))))
+
+(defun dualstack-sidecar--arguments (&optional modules path)
+  "Return the arguments of our own source that serve MODULES to Emacs.
 MODULES are names, or files that end in .py; names are looked for in the
 directories PATH, too.  Signal `dualstack-sidecar-error'."
-  (append (list (dualstack-sidecar-python) "-X" "utf8"
-                (expand-file-name "dualstack_epc/__main__.py" (dualstack-sidecar--source))
-                "sidecar")
-          (seq-mapcat (lambda (directory)
-                        (list "--path" (dualstack-sidecar--full-name directory)))
-                      path)
-          (mapcar (lambda (module)
-                    (if (string-suffix-p ".py" module)
-                        (dualstack-sidecar--full-name module)
-                      module))
-                  modules)))
+  (cons "sidecar"
+        (append (seq-mapcat (lambda (directory)
+                              (list "--path" (dualstack-sidecar--full-name directory)))
+                            path)
+                (mapcar (lambda (module)
+                          (if (string-suffix-p ".py" module)
+                              (dualstack-sidecar--full-name module)
+                            module))
+                        modules))))
+
+(defun dualstack-sidecar--command (&optional modules path python)
+  "Return the command line that serves MODULES to Emacs, from our own source.
+MODULES and PATH are as for `dualstack-sidecar--arguments', PYTHON as for
+`dualstack-sidecar--program'."
+  (append (dualstack-sidecar--program python) (dualstack-sidecar--arguments modules path)))
 
 (defun dualstack-sidecar--full-name (file)
   "Return FILE's full name; signal an error if it depends on the current directory."

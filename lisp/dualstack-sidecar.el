@@ -37,6 +37,7 @@
 (require 'subr-x)
 (require 'dualstack-epc)
 (require 'dualstack-epc-connect)
+(require 'dualstack-sidecar-environment)
 (require 'dualstack-sidecar-log)
 (require 'dualstack-sidecar-python)
 
@@ -59,7 +60,7 @@ the last error."
   name command state process log port token addresses address connection started
   (restarts 0) failure
   ;; What `dualstack-sidecar-start' was told, and the environment for it.
-  -own-command -modules -path -auth -methods -auto-restart -environment
+  -own-command -modules -path -requirements -python -auth -methods -auto-restart -environment
   (-output "") -stderr -timer -then -else -cancel -again)
 
 (defvar dualstack-sidecars nil
@@ -76,7 +77,8 @@ the last error."
 
 ;;;###autoload
 (cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules path
-                                        (auth t) methods restart then else wait)
+                                        requirements python (auth t) methods restart
+                                        then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
 One that runs already is returned as it is.
 
@@ -85,6 +87,14 @@ the Python server of this package, run by `dualstack-sidecar-python', with
 MODULES, names of Python modules or full names of files that end in .py.
 Modules are looked for by name in Python's own places and then in PATH, a
 list of directories; the current directory is none of these.
+
+REQUIREMENTS is a list of Python packages, as pip writes them.  If there are
+any, or files of MODULES have inline metadata (PEP 723), the sidecar runs in an
+environment that has them, below `dualstack-sidecar-environments-directory'.
+It is made at first, in the background; see `dualstack-sidecar-environments'.
+PYTHON, a full name or a program on the path, runs the sidecar instead, with
+the packages that it has.
+
 COMMAND prints its port as its first line; if AUTH is non-nil, the second
 line is that of `dualstack-epc serve --auth'.  It must end when its input
 does.  Its directory is one of the user's own, mostly the home directory.
@@ -106,8 +116,8 @@ runs, or signal that error."
         (dualstack-sidecar--release sidecar)
         (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
       (setq sidecar (dualstack-sidecar--make
-                     :name name :-own-command command :-modules modules :-path path :-auth auth
-                     :-methods methods :-auto-restart restart :state 'starting
+                     :name name :-own-command command :-modules modules :-path path
+                     :-requirements requirements :-python python :-auth auth :-methods methods :-auto-restart restart :state 'starting
                      :log (dualstack-sidecar--log-buffer name)))
       (push sidecar dualstack-sidecars)
       (dualstack-sidecar--prepare sidecar))
@@ -135,19 +145,25 @@ runs, or signal that error."
        (when else (push else (dualstack-sidecar--else sidecar))))))
 
 (defun dualstack-sidecar--await (sidecar)
-  "Wait until SIDECAR is running, or signal why it is not."
-  (with-local-quit
-    (while (eq (dualstack-sidecar-state sidecar) 'starting)
-      ;; For a process, as a wait for none goes on for 10 ms after any output.
-      (let ((process (or (dualstack-sidecar--dialled sidecar)
-                         (dualstack-sidecar-process sidecar))))
-        (accept-process-output (and (process-live-p process) process) 0.005))))
+  "Wait until SIDECAR is running, or signal why it is not.
+If \\`C-g' ends the wait, stop it."
+  (let ((waiting t))
+    (unwind-protect
+        (with-local-quit
+          (while (eq (dualstack-sidecar-state sidecar) 'starting)
+            ;; For a process, as a wait for none goes on for 10 ms after any output.
+            (let ((process (or (dualstack-sidecar--dialled sidecar)
+                               (dualstack-sidecar-process sidecar))))
+              (accept-process-output (and (process-live-p process) process) 0.005)))
+          (setq waiting nil))
+      (when waiting
+        (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))))
+    (when waiting ; Inside a timer C-g has ended the wait without a signal.
+      (signal 'quit nil)))
   (pcase (dualstack-sidecar-state sidecar)
     ('running sidecar)
     ('failed (signal (car (dualstack-sidecar-failure sidecar))
                      (cdr (dualstack-sidecar-failure sidecar))))
-    ('starting (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
-               (signal 'quit nil))
     (_ (signal 'dualstack-sidecar-error (list (dualstack-sidecar-describe sidecar))))))
 
 (defun dualstack-sidecar--dialled (sidecar)
@@ -163,14 +179,53 @@ runs, or signal that error."
 The command and the environment stay those of the first start when it is
 started again by itself: whatever buffer is current then."
   (condition-case err
-      (progn
-        (setf (dualstack-sidecar-command sidecar)
-              (or (dualstack-sidecar--own-command sidecar)
-                  (dualstack-sidecar--command (dualstack-sidecar--modules sidecar)
-                                              (dualstack-sidecar--path sidecar)))
-              (dualstack-sidecar--environment sidecar) (dualstack-sidecar--child-environment))
-        (dualstack-sidecar--launch sidecar))
+      (let ((needs (dualstack-sidecar--needs sidecar)))
+        (setf (dualstack-sidecar--environment sidecar) (dualstack-sidecar--child-environment))
+        (if needs
+            (dualstack-sidecar--prepare-environment sidecar needs)
+          (dualstack-sidecar--run sidecar (dualstack-sidecar--chosen-python sidecar))))
     (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err)))))
+
+(defun dualstack-sidecar--needs (sidecar)
+  "Return what the environment of SIDECAR must have, or nil if it needs none."
+  (unless (or (dualstack-sidecar--own-command sidecar) (dualstack-sidecar--python sidecar))
+    (dualstack-sidecar-environment--needs (dualstack-sidecar--modules sidecar)
+                                          (dualstack-sidecar--requirements sidecar))))
+
+(defun dualstack-sidecar--chosen-python (sidecar)
+  "Return the Python that SIDECAR was told to use, or nil."
+  (let ((python (dualstack-sidecar--python sidecar)))
+    (when python
+      (or (if (file-name-directory python)
+              (let ((file (dualstack-sidecar--full-name python)))
+                (and (file-executable-p file) file))
+            (dualstack-sidecar--as-child (executable-find python)))
+          (dualstack-sidecar--error "There is no program %s, its Python" python)))))
+
+(defun dualstack-sidecar--prepare-environment (sidecar needs)
+  "Find or make the environment for NEEDS, and run SIDECAR in it."
+  (dualstack-sidecar--show-in-mode-line)
+  (setf (dualstack-sidecar--cancel sidecar)
+        (dualstack-sidecar-environment--ensure
+         needs :name (dualstack-sidecar-name sidecar)
+         :then (lambda (python)
+                 (setf (dualstack-sidecar--cancel sidecar) nil)
+                 (when (eq (dualstack-sidecar-state sidecar) 'starting)
+                   (condition-case err
+                       (dualstack-sidecar--run sidecar python)
+                     (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err))))))
+         :else (lambda (reason)
+                 (setf (dualstack-sidecar--cancel sidecar) nil)
+                 (dualstack-sidecar--fail sidecar reason)))))
+
+(defun dualstack-sidecar--run (sidecar python)
+  "Run SIDECAR, unless it has a command of its own, with PYTHON.
+Nil means that of `dualstack-sidecar-python'."
+  (setf (dualstack-sidecar-command sidecar)
+        (or (dualstack-sidecar--own-command sidecar)
+            (dualstack-sidecar--command (dualstack-sidecar--modules sidecar)
+                                        (dualstack-sidecar--path sidecar) python)))
+  (dualstack-sidecar--launch sidecar))
 
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
@@ -413,6 +468,7 @@ Start it again if that is wanted."
       (dualstack-sidecar--forget-process sidecar)
       (pcase state
         ('starting
+         (dualstack-sidecar-environment--forget (car (dualstack-sidecar-command sidecar)))
          (dualstack-sidecar--fail
           sidecar (concat (format "it ended before it ran, with status %s" status)
                           (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
@@ -461,6 +517,8 @@ Start it again if that is wanted."
                              :command (dualstack-sidecar--own-command old)
                              :modules (dualstack-sidecar--modules old)
                              :path (dualstack-sidecar--path old)
+                             :requirements (dualstack-sidecar--requirements old)
+                             :python (dualstack-sidecar--python old)
                              :auth (dualstack-sidecar--auth old)
                              :methods (dualstack-sidecar--methods old)
                              :restart (dualstack-sidecar--auto-restart old))))

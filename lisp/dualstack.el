@@ -395,6 +395,7 @@ of them was called this does nothing."
 (autoload 'dualstack-mode "dualstack-mode" nil t)
 (autoload 'dualstack-mode-report "dualstack-mode-report" nil t)
 (autoload 'dualstack-open-network-stream "dualstack-stream")
+(autoload 'dualstack-sidecar-environments "dualstack-sidecar-environments" nil t)
 (autoload 'dualstack-sidecar-restart "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-start "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
@@ -403,7 +404,8 @@ of them was called this does nothing."
 ;; What has options or faces, which `customize-group' loads to show them.
 ;;;###autoload
 (dolist (feature '(dualstack dualstack-address dualstack-diagnose-draw dualstack-epc
-                   dualstack-mode dualstack-sidecar dualstack-sidecar-python))
+                   dualstack-mode dualstack-sidecar dualstack-sidecar-environment
+                   dualstack-sidecar-python))
   (custom-add-load 'dualstack feature))
 
 (provide 'dualstack)

@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tiny_wheel
 
 from dualstack_epc.environments import make, metadata
 from dualstack_epc.environments.versions import fits
@@ -34,20 +34,8 @@ PATH_WITHOUT_UV = os.pathsep.join(
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a wheel with the package tiny and its script, made by hand: nothing is fetched."""
-    file = tmp_path_factory.mktemp("wheel") / "tiny-1.0-py3-none-any.whl"
-    info = "tiny-1.0.dist-info"
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(
-            "tiny.py", "def main():\n    print('tiny')\n\n\ndef add(*n): return sum(n)\n"
-        )
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{info}/entry_points.txt", "[console_scripts]\ntiny = tiny:main\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return file
+    """Return a wheel with the package tiny."""
+    return tiny_wheel.make(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +139,8 @@ def test_a_package_is_installed_and_used(
         path = f"{request.getfixturevalue('uv')}{os.pathsep}{path}"
     root = tmp_path / "a place" / "environments ü"
     hostile = {"PIP_USER": "1", "PIP_TARGET": str(tmp_path / "no"), "PYTHONPATH": str(tmp_path)}
-    child = start(root, "--requirement", str(wheel), "--user", "sid/ecar", PATH=path, **hostile)
+    options: dict[str, Any] = {"PATH": path, **hostile}
+    child = start(root, "--requirement", str(wheel), "--user", "sid/ecar", **options)
     lines, output = ends(child)
     steps = [line[1:3] for line in lines if line[0] == "step"]
     assert steps == [[1, 3], [2, 3], [3, 3]], output
@@ -173,8 +162,7 @@ def test_a_package_is_installed_and_used(
 def test_other_requirements_are_another_one(tmp_path: Path) -> None:
     first = ensure(tmp_path / "e")
     assert ensure(tmp_path / "e", "--requires-python", ">=3.10") == first
-    names = {make.name(each, None, "3.9") for each in ([], ["a"], ["a", "b"])}
-    assert len(names) == 3
+    assert len({make.Plan(each, (), None, "uv").name for each in ((), ("a",), ("a", "b"))}) == 3
 
 
 def test_metadata_of_a_module(wheel: Path, tmp_path: Path) -> None:
@@ -197,6 +185,23 @@ def test_rebuilding_keeps_users(tmp_path: Path) -> None:
     assert not (environment / "junk").exists()
     assert sorted(each.name for each in (environment / make.USERS).iterdir()) == ["a", "b"]
     assert not list(root.glob("former-*"))
+
+
+def test_the_list(tmp_path: Path) -> None:
+    root = tmp_path / "e"
+    assert ends(start(root, "--list")) == ([], "")
+    python = ensure(root, "--user", "a/b", "--requires-python", ">=3.10")
+    (root / "making-x").mkdir()
+    (root / "making-x" / "half").write_text("12345")
+    half, runs = ends(start(root, "--list"))[0]
+    assert half == ["has", "making-x", 5, "half made", 0, 0, "", [], [], []]
+    assert runs[1] == Path(python).parent.parent.name
+    assert runs[3] == "runs"
+    assert 1000 < runs[2] < 1e6
+    assert time.time() - 60 < runs[4] <= runs[5] <= time.time()
+    assert runs[7:] == [["a/b"], [], [">=3.10"]]
+    dangling(Path(python).parent.parent)
+    assert ends(start(root, "--list"))[0][1][3] == "broken"
 
 
 # What is not whole
@@ -324,10 +329,11 @@ def test_the_network_is_down(tmp_path: Path) -> None:
     assert "the package index cannot be reached: check the network" in text
 
 
-def test_the_disk_is_full(tmp_path: Path, wheel: Path) -> None:
+@pytest.mark.parametrize("size", ["8k", "200k"])  # for venv, and for pip
+def test_the_disk_is_full(size: str, tmp_path: Path, wheel: Path) -> None:
     root = tmp_path / "e"
     root.mkdir()
-    mount = namespace("m", f"mount -t tmpfs -o size=200k none {root}")
+    mount = namespace("m", f"mount -t tmpfs -o size={size} none {root}")
     text = failure(root, "--requirement", str(wheel), wrapper=mount)
     assert "full: make room" in text
 

@@ -6,6 +6,7 @@ On standard output are what the tools print, and lines of ours, each a Lisp list
     (dualstack-environment step 2 3 "installing 1 package and what they need")
     (dualstack-environment ready "/.../bin/python")
     (dualstack-environment failed "why, and what to do")
+    (dualstack-environment has "python3.11-0123456789abcdef" ...)
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dualstack_epc.environments import metadata
+from dualstack_epc.environments import listing, metadata
 from dualstack_epc.environments.errors import EnvironmentProblem
 from dualstack_epc.environments.make import Maker
 from dualstack_epc.environments.metadata import Needs
@@ -36,16 +37,21 @@ def run(  # noqa: PLR0913, the command's options
     script: Sequence[str] | None = None,
     user: str = "",
     rebuild: bool = False,
+    list: bool = False,  # noqa: A002, the option's name
     exit_on_eof: bool = False,
 ) -> None:
     """Ensure the environment that the options ask for, and say where its Python is.
 
-    Exit with status 1 if there is none.
+    Exit with status 1 if there is none.  With LIST, tell of those that are there instead.
     """
     maker = Maker(Path(root).expanduser().absolute(), _say, _step)
     _stop_on_signals(maker)
     if exit_on_eof:
         threading.Thread(target=_stop_on_eof, args=(maker,), daemon=True).start()
+    if list:
+        for each in listing.environments(maker.root):
+            _tell("has", *each)
+        return
     try:
         needs = Needs(tuple(requirement or ()), (requires_python,) if requires_python else ())
         for file in script or ():
@@ -67,7 +73,7 @@ def _step(number: int, count: int, what: str) -> None:
     _tell("step", number, count, what)
 
 
-def _tell(kind: str, *values: int | str) -> None:
+def _tell(kind: str, *values: Any) -> None:
     """Print a line of ours."""
     line = to_sexp([Symbol("dualstack-environment"), Symbol(kind), *values])
     print(line.replace("\n", "\\n"), flush=True)  # noqa: T201

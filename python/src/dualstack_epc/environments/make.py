@@ -15,6 +15,8 @@ import hashlib
 import json
 import shutil
 import time
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.environments import interpreters, locks
@@ -62,37 +64,29 @@ class Maker:
         USER, the name of a sidecar, is noted as one that uses it.  With REBUILD it is made anew.
         Raise `EnvironmentProblem`.
         """
-        requirements = _checked(needs.requirements)
-        uv = shutil.which("uv")
-        python = interpreters.choose(needs.pythons)
-        if python is None and uv is None:
-            raise EnvironmentProblem(_no_python(needs))
-        # uv fetches a Python where there is none.
-        wanted = python.program if python else ",".join(needs.pythons)
-        target = self.root / name(requirements, python, wanted)
+        plan = _plan(needs)
+        target = self.root / plan.name
         try:
             if rebuild or not whole(target):
                 self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._make(target, requirements, wanted, uv, rebuild=rebuild)
+                self._make(target, plan, rebuild=rebuild)
             note_user(target, user)
         except OSError as error:
             _reraise(error, self.root)
         return interpreters.program_in(target)
 
-    def _make(
-        self, target: Path, requirements: list[str], wanted: str, uv: str | None, *, rebuild: bool
-    ) -> None:
-        """Make TARGET, unless another process has while we waited for its lock."""
+    def _make(self, target: Path, plan: Plan, *, rebuild: bool) -> None:
+        """Make TARGET by PLAN, unless another process has while we waited for its lock."""
         before = time.time()
         with locks.held(target.with_name(target.name + ".lock"), self._wait) as descriptor:
             if whole(target) and (not rebuild or record(target).get("made", 0) > before):
                 return
-            runner = self._runner = Runner(self.say, [] if descriptor is None else [descriptor])
+            self._runner = Runner(self.say, [] if descriptor is None else [descriptor])
             making = target.with_name("making-" + target.name[len("making-") :])
             _remove(making)
             try:
-                self._build(making, requirements, wanted, uv, runner)
-                self._finish(making, target, requirements, "uv" if uv else "pip")
+                self._build(making, plan, self._runner)
+                self._finish(making, target, plan)
             finally:
                 _remove(making)
 
@@ -102,32 +96,17 @@ class Maker:
             raise EnvironmentProblem("it was given up")
         self.step(1, STEPS, "waiting for another Emacs, which makes the same")
 
-    def _build(
-        self, making: Path, requirements: list[str], wanted: str, uv: str | None, runner: Runner
-    ) -> None:
-        """Make an environment in the directory MAKING."""
-        self.step(1, STEPS, f"making it with {'uv' if uv else 'venv'}")
-        # The pip that is there installs into others, too, and one less is to be made.
-        pip = not uv and bool(requirements) and interpreters.has_pip(wanted)
-        if uv:
-            runner.run("uv venv", [uv, "venv", "--python", wanted, str(making)], self.root)
-        else:
-            bare = ["--without-pip"] if pip or not requirements else []
-            runner.run("venv", [wanted, "-I", "-m", "venv", *bare, str(making)], self.root)
-        count = len(requirements)
+    def _build(self, making: Path, plan: Plan, runner: Runner) -> None:
+        """Make an environment by PLAN in the directory MAKING."""
+        count = len(plan.requirements)
+        self.step(1, STEPS, f"making it with {'uv' if plan.uv else 'venv'}")
+        runner.run("uv venv" if plan.uv else "venv", plan.make(making), self.root)
         self.step(2, STEPS, f"installing {count} package{'s' * (count != 1)} and what they need")
-        if requirements:
+        if plan.requirements:
             program = str(interpreters.program_in(making))
-            install = ["install", "--disable-pip-version-check", "--", *requirements]
-            if uv:
-                command = [uv, "pip", "install", "--python", program, "--", *requirements]
-            elif pip:
-                command = [wanted, "-I", "-m", "pip", "--python", program, *install]
-            else:
-                command = [program, "-I", "-m", "pip", *install]
-            runner.run("uv pip" if uv else "pip", command, self.root)
+            runner.run("uv pip" if plan.uv else "pip", plan.install(program), self.root)
 
-    def _finish(self, making: Path, target: Path, requirements: list[str], tool: str) -> None:
+    def _finish(self, making: Path, target: Path, plan: Plan) -> None:
         """Rename MAKING, which is whole, to TARGET."""
         self.step(3, STEPS, "trying it")
         python = interpreters.ask(str(interpreters.program_in(making)))
@@ -138,18 +117,68 @@ class Maker:
         if users.is_dir():
             shutil.copytree(users, making / USERS)
         content = {
-            "requirements": requirements, "python": ".".join(map(str, python.version)),
-            "platform": python.platform, "tool": tool, "made": time.time(),
+            "requirements": plan.requirements, "pythons": plan.pythons,
+            "python": ".".join(map(str, python.version)), "platform": python.platform,
+            "tool": "uv" if plan.uv else "pip", "made": time.time(),
         }  # fmt: skip
         (making / RECORD).write_text(json.dumps(content), "utf-8")
         _replace(making, target)
 
 
-def name(requirements: list[str], python: Interpreter | None, wanted: str) -> str:
-    """Return the name of the environment with REQUIREMENTS for PYTHON, or one like WANTED."""
-    key = [requirements, [python.series, python.platform] if python else wanted]
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    return f"python{python.series if python else ''}-{digest}"
+@dataclass(frozen=True)
+class Plan:
+    """How an environment is made."""
+
+    requirements: tuple[str, ...]  # in order, and once each
+    pythons: tuple[str, ...]  # the specifiers that its Python must fit
+    python: Interpreter | None  # what it is made with; None if uv is to fetch one
+    uv: str | None  # the program, or None for venv and pip
+
+    @property
+    def name(self) -> str:
+        """What the environment's directory is called: other needs, another name."""
+        series = self.python.series if self.python else ""
+        platform = self.python.platform if self.python else self.pythons
+        key = json.dumps([self.requirements, series, platform])
+        return f"python{series}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+    @property
+    def _program(self) -> str:
+        """The Python to make it with, or what uv knows it by."""
+        return self.python.program if self.python else ",".join(self.pythons)
+
+    @cached_property
+    def _has_pip(self) -> bool:
+        """Whether the pip of the Python that is there can be used: one less is to be made."""
+        return self.uv is None and interpreters.has_pip(self._program)
+
+    def make(self, directory: Path) -> list[str]:
+        """Return the command that makes an environment without packages in DIRECTORY."""
+        if self.uv:
+            return [self.uv, "venv", "--python", self._program, str(directory)]
+        bare = ["--without-pip"] if not self.requirements or self._has_pip else []
+        return [self._program, "-I", "-m", "venv", *bare, str(directory)]
+
+    def install(self, program: str) -> list[str]:
+        """Return the command that installs the packages for PROGRAM, the environment's Python."""
+        if self.uv:
+            return [self.uv, "pip", "install", "--python", program, "--", *self.requirements]
+        pip = [program] if not self._has_pip else [self._program]
+        other = ["--python", program] if self._has_pip else []
+        return [
+            *pip, "-I", "-m", "pip", *other, "install", "--disable-pip-version-check", "--",
+            *self.requirements,
+        ]  # fmt: skip
+
+
+def _plan(needs: Needs) -> Plan:
+    """Return how an environment for NEEDS is made; raise `EnvironmentProblem`."""
+    requirements = _checked(needs.requirements)
+    uv = shutil.which("uv")
+    python = interpreters.choose(needs.pythons)
+    if python is None and uv is None:
+        raise EnvironmentProblem(_no_python(needs))
+    return Plan(requirements, needs.pythons, python, uv)
 
 
 def whole(environment: Path) -> bool:
@@ -182,12 +211,12 @@ def note_user(environment: Path, user: str) -> None:
             (environment / USERS / quote(user, safe=" ()+,")).touch()
 
 
-def _checked(requirements: tuple[str, ...]) -> list[str]:
+def _checked(requirements: tuple[str, ...]) -> tuple[str, ...]:
     """Return REQUIREMENTS in order and once each; raise `EnvironmentProblem` if one is none."""
     for each in requirements:
         if not each.strip() or each.lstrip().startswith(("-", ".")) or not each.isprintable():
             raise EnvironmentProblem(f"{each!r} is no requirement: write it as name>=1.2")
-    return sorted({" ".join(each.split()) for each in requirements})
+    return tuple(sorted({" ".join(each.split()) for each in requirements}))
 
 
 def _no_python(needs: Needs) -> str:
