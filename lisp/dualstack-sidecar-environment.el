@@ -213,7 +213,7 @@ The value is nil, or a function that gives the attempt up."
     (setf (dualstack-sidecar-environment--job-timer job) nil)))
 
 (defun dualstack-sidecar-environment--give-up (job)
-  "End the child of JOB, which removes what is half made; call nobody."
+  "End the child of JOB, with all that is half made; call nobody."
   (dualstack-sidecar-environment--disarm job)
   (let ((process (dualstack-sidecar-environment--job-process job)))
     (setf (dualstack-sidecar-environment--job-then job) #'ignore

@@ -82,7 +82,7 @@
                      (dualstack-sidecar-environments--show output)))))))
 
 (defun dualstack-sidecar-environments--show (output)
-  "List the environments that OUTPUT, of the child, tells of."
+  "List the environments in OUTPUT, that of the child."
   (setq mode-line-process nil)
   (setq tabulated-list-entries
         (cl-loop for line in (split-string output "\r?\n" t)

@@ -29,7 +29,7 @@
 (require 'dualstack-sidecar-environments)
 
 (defun dualstack-sidecar-environment-test-module (&rest metadata)
-  "Return the file of a module that adds, and whose inline METADATA are lines."
+  "Return the file of a module with functions, and with lines of inline METADATA."
   (apply #'dualstack-sidecar-helper-file "a module.py"
          (append (and metadata
                       `("# /// script" ,@(mapcar (lambda (line) (concat "# " line)) metadata)
@@ -161,7 +161,7 @@
              (dualstack-sidecar-helper-error :requirements '("six"))))))
 
 (defun dualstack-sidecar-environment-test-with-slow-uv (body)
-  "Call BODY with the file that a uv makes which never ends."
+  "Call BODY with the file that shows that uv, which never ends, has begun."
   (let* ((begun (expand-file-name "begun" dualstack-sidecar-helper-directory))
          (program (dualstack-sidecar-helper-program
                    "uv" "for last; do :; done; mkdir -p \"$last\""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A wheel with the package tiny and its script, made by hand, so that nothing need be fetched.
 
-    python tiny_wheel.py DIRECTORY
+``python tiny_wheel.py DIRECTORY`` puts it there.
 """
 
 from __future__ import annotations
