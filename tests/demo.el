@@ -74,7 +74,9 @@
 (defun dualstack-demo--hello (family)
   "Return the port of a new hello server on FAMILY."
   (string-to-number
-   (process-get (dualstack-demo--child "-m" "dualstack_epc" "hello" "--family" family)
+   (process-get (dualstack-demo--child (expand-file-name "python/src/dualstack_epc"
+                                                        dualstack-demo--root)
+                                      "hello" "--family" family)
                 'text)))
 
 (defun dualstack-demo--stall (family port)

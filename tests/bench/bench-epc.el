@@ -135,15 +135,32 @@ while True:
             (mapc #'delete-process
                   (cl-remove child (process-list)))))))))
 
+(defun dualstack-bench-epc--hello ()
+  "Return the median of starting a sidecar up to a reply."
+  (dualstack-bench-epc--median
+   (lambda ()
+     (let ((sidecar (dualstack-sidecar-start :wait t)))
+       (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'hello nil)
+       (dualstack-sidecar-stop)))
+   7))
+
 (defun dualstack-bench-epc--start ()
-  "Return the medians of starting a sidecar up to a reply, and of importing epc."
-  (let ((dualstack-python dualstack-test-python))
-    (list (dualstack-bench-epc--median
-           (lambda ()
-             (let ((sidecar (dualstack-sidecar-start :wait t)))
-               (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'hello nil)
-               (dualstack-sidecar-stop)))
-           7)
+  "Return the medians of starting a sidecar up to a reply, and of importing epc.
+The first is with bytecode, as where the package was compiled; the second is
+without, as Emacs finds the package."
+  (let* ((dualstack-python dualstack-test-python)
+         (directory (make-temp-file "dualstack" t))
+         (copy (expand-file-name "python" directory))
+         (dualstack-sidecar--file (expand-file-name "dualstack-sidecar-python.el" directory))
+         compiled)
+    (copy-directory (expand-file-name "python" dualstack-test-root) copy)
+    (call-process dualstack-test-python nil nil nil "-m" "compileall" "-q" copy)
+    (setq compiled (dualstack-bench-epc--hello))
+    (dolist (cache (directory-files-recursively copy "\\`__pycache__\\'" t))
+      (delete-directory cache t))
+    (list compiled
+          (prog1 (dualstack-bench-epc--hello)
+            (delete-directory directory t))
           (dualstack-bench-epc--median
            (lambda () (call-process dualstack-test-python nil nil nil "-c" "import epc"))
            7)
@@ -158,13 +175,13 @@ while True:
               (`(,call ,rows)
                (dualstack-bench-epc--ours
                 "from dualstack_epc.drop_in.server import DualStackEPCServer as Server"))
-              (`(,start ,bare ,bare-server) (dualstack-bench-epc--start))
+              (`(,start ,shipped ,bare ,bare-server) (dualstack-bench-epc--start))
               (theirs (dualstack-bench-epc--theirs)))
     (princ (format "In Emacs: raw echo %.0f us, call %.0f us, 20,000 rows %.0f ms\n"
                    (* 1e6 raw) (* 1e6 call) (* 1e3 rows)))
-    (princ (format "Sidecar: first reply after %.0f ms; python -c \"import epc\" %.0f ms, \
-\"import epc.server\" %.0f ms\n"
-                   (* 1e3 start) (* 1e3 bare) (* 1e3 bare-server)))
+    (princ (format "Sidecar: first reply after %.0f ms, %.0f ms without bytecode; \
+python -c \"import epc\" %.0f ms, \"import epc.server\" %.0f ms\n"
+                   (* 1e3 start) (* 1e3 shipped) (* 1e3 bare) (* 1e3 bare-server)))
     (dualstack-bench-epc--judge "synchronous call / raw echo" (/ call raw) #'<= 2.5)
     (dualstack-bench-epc--judge "sidecar to first reply / import epc" (/ start bare) #'<= 3)
     (if (not theirs)

@@ -7,6 +7,8 @@ else in this package is private.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -103,9 +105,7 @@ if not TYPE_CHECKING:  # A checker that saw this would take any name for public.
         """Return the public object called NAME, whose module is loaded for it."""
         for module, names in _NAMES.items():
             if name in names:
-                import importlib  # noqa: PLC0415, the start of a sidecar does without: 1 ms
-
-                value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+                value = getattr(import_module(f"{__name__}.{module}"), name)
                 globals()[name] = value
                 return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

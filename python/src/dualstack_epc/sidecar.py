@@ -2,7 +2,7 @@
 """``dualstack-epc sidecar [--path DIRECTORY]... [MODULE]...``: the child process that Emacs starts.
 
 That is ``dualstack-epc serve --auth --exit-on-eof``, which takes other options too.  Where there
-are none, no parser for them is loaded: it is a sixth of the time to the first reply.
+are none, no parser for them is loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> NoReturn:
         path.append(modules[1])
         del modules[:2]
     if any(each.startswith("-") for each in modules):
-        from dualstack_epc import cli  # noqa: PLC0415, see above
+        from dualstack_epc import cli  # noqa: PLC0415, 5 ms, for argparse
 
         cli.main(["serve", "--auth", "--exit-on-eof", *arguments])
     from dualstack_epc import process  # noqa: PLC0415, not before garbage is left alone

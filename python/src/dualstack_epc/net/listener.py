@@ -182,7 +182,7 @@ def open_at(
     for name, _, loopback in (IPV4, IPV6):
         if host == loopback:
             return open_listener(name, port)
-    import ipaddress  # noqa: PLC0415, the port line of a local server does not wait for it
+    import ipaddress  # noqa: PLC0415, 1 ms, which local servers save
 
     try:
         address = ipaddress.ip_address(host)

@@ -99,7 +99,7 @@ class ClientHandler(Service):
 
     def describe_methods(self) -> list[Any]:
         """Return the server's methods as lists of name, argument list and documentation."""
-        import inspect  # noqa: PLC0415, no start waits for it
+        import inspect  # noqa: PLC0415, 3 ms
 
         return [
             [Symbol(name), argument_list(method), inspect.getdoc(method) or ""]
@@ -164,7 +164,7 @@ def current_client() -> ClientHandler:
 
 def argument_list(function: Callable[..., Any]) -> list[Symbol]:
     """Return the argument list of FUNCTION as Lisp writes it, empty if it is not known."""
-    import inspect  # noqa: PLC0415, no start waits for it
+    import inspect  # noqa: PLC0415, 3 ms
 
     try:
         parameters = list(inspect.signature(function).parameters.values())

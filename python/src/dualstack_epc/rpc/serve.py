@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import threading
+import time
 
 from dualstack_epc.net import log
 from dualstack_epc.net.listener import open_at
@@ -21,8 +22,7 @@ from dualstack_epc.rpc.token import new_token
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn, TextIO
 
     from dualstack_epc.net.listener import Listener
@@ -53,14 +53,14 @@ def run(  # noqa: PLR0913, the command's options
     stream = _take_stdout(log_file)
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
-        loaded = _load(modules, path or ())
+        functions = _load(modules, path or ())
         token = new_token() if auth else None
         _announce(stream, listener, token)
         # Clients can connect from here on, and wait while the rest is loaded.
-        server = _server(listener, token, loaded)
+        server = _server(listener, token, functions)
         server.label = label
         log.send_to_stderr(log_level)
-        if loaded:
+        if functions:
             log.logger()  # Theirs may log, too.
         if log_level in {"debug", "info"}:
             sys.stderr.write(_describe(listener))
@@ -114,18 +114,18 @@ def _listen(host: str, port: int, family: str, *, allow_remote: bool) -> Listene
         raise SystemExit(f"dualstack-epc: {error}") from None
 
 
-def _load(names: list[str], path: Sequence[str]) -> list[ModuleType]:
-    """Return the modules called NAMES, or end with a line that says why not.
+def _load(names: list[str], path: Sequence[str]) -> list[tuple[str, Callable[..., Any]]]:
+    """Return the functions of the modules called NAMES, or end with a line that says why not.
 
     The directories PATH are looked at last.
     """
     if not names:
         return []
-    from dualstack_epc.rpc import modules  # noqa: PLC0415
+    from dualstack_epc.rpc import modules  # noqa: PLC0415, 4 ms, for pathlib
 
     try:
         modules.extend_path(path)
-        return [modules.load(name) for name in names]
+        return list(modules.methods([modules.load(name) for name in names]))
     except modules.UnknownModuleError as error:
         raise SystemExit(f"dualstack-epc: {error}") from None
 
@@ -140,8 +140,11 @@ def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:
     stream.flush()
 
 
-def _server(listener: Listener, token: str | None, modules: list[ModuleType]) -> Server:
-    """Return the server at LISTENER with the functions of MODULES."""
+def _server(
+    listener: Listener, token: str | None, functions: list[tuple[str, Callable[..., Any]]]
+) -> Server:
+    """Return the server at LISTENER with FUNCTIONS, pairs with their names."""
+    # 12 ms, in which Emacs connects.
     from dualstack_epc.rpc.answers import CloseAfter  # noqa: PLC0415
     from dualstack_epc.rpc.core import Server  # noqa: PLC0415
 
@@ -157,11 +160,8 @@ def _server(listener: Listener, token: str | None, modules: list[ModuleType]) ->
 
     server.register_function(hello, "hello")
     server.register_function(stop, "stop")
-    if modules:
-        from dualstack_epc.rpc.modules import methods  # noqa: PLC0415
-
-        for name, function in methods(modules):
-            server.register_function(function, name)
+    for name, function in functions:
+        server.register_function(function, name)
     return server
 
 
@@ -194,7 +194,5 @@ def _exit_on_eof(server: Server) -> None:
 
 def _exit_late() -> NoReturn:
     """End the process after a grace, whatever still runs."""
-    import time  # noqa: PLC0415
-
     time.sleep(GRACE)
     os._exit(0)

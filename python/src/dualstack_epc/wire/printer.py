@@ -212,7 +212,7 @@ def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR
     if isinstance(item, tuple) and hasattr(item, "_asdict"):
         return _plist(item._asdict())
     if hasattr(type(item), "__dataclass_fields__"):
-        import dataclasses  # noqa: PLC0415, loaded already where there is one
+        import dataclasses  # noqa: PLC0415, 4 ms; it is loaded where there is one
 
         names = [field.name for field in dataclasses.fields(item)]
         return _plist({name: getattr(item, name) for name in names})
