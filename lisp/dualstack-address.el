@@ -1,4 +1,4 @@
-;;; dualstack-address.el --- Addresses of a host, and which of them answers  -*- lexical-binding: t; -*-
+;;; dualstack-address.el --- Addresses and ports of hosts  -*- lexical-binding: t; -*-
 
 ;; Copyright (C) 2026 The dualstack authors
 
@@ -19,14 +19,11 @@
 
 ;;; Commentary:
 
-;; Which addresses a host name has, in which order they are to be tried,
-;; and which family answered the last time.
+;; Which addresses a host name has, and in which order they are to be tried.
 ;;
 ;; `dualstack-addresses' needs no resolver for localhost and the other
 ;; names of RFC 6761 section 6.3: they are ::1 and 127.0.0.1.  Another
 ;; name is looked up, and its families take turns (RFC 8305 section 4).
-;; `dualstack-remember' and `dualstack-remembered-family' keep, for a
-;; while, the family that answered.
 
 ;;; Code:
 
@@ -50,13 +47,6 @@ listens on IPv4, so the second family is seldom needed.  For other hosts
 the system's resolver decides (RFC 6724)."
   :type '(choice (const :tag "IPv4, 127.0.0.1" ipv4)
                  (const :tag "IPv6, ::1" ipv6))
-  :group 'dualstack
-  :package-version '(dualstack . "0.1.0"))
-
-(defcustom dualstack-memory-lifetime 600
-  "Seconds for which the address family that answered is remembered.
-See `dualstack-forget'."
-  :type 'number
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))
 
@@ -207,54 +197,24 @@ It is read from the file that getservbyname reads; Lisp cannot call that."
 
 (defun dualstack-check-host (host)
   "Signal an error unless HOST can be the name of a host."
-  (unless (and (stringp host) (string-match-p "[^[:space:]]" host))
-    (error "No host %S: give a name or an address, such as \"localhost\"" host)))
+  (cond ((not (and (stringp host) (string-match-p "[^[:space:]]" host)))
+         (error "No host %S: give a name or an address, such as \"localhost\"" host))
+        ((string-match "\\`\\(\\[.*\\]\\|[^][:]+\\):\\([0-9]+\\)\\'" host)
+         (error "The host %S has a port in it: give %S as host and %s as port"
+                host (dualstack-bare-host (match-string 1 host)) (match-string 2 host)))))
+
+(defun dualstack-bare-host (host)
+  "Return HOST without the brackets that URLs have round an IPv6 address.
+See RFC 3986 section 3.2.2."
+  (if (and (stringp host) (string-match "\\`\\[\\([^][]*:[^][]*\\)\\]\\'" host))
+      (match-string 1 host)
+    host))
 
 (defun dualstack-encode-host (host)
   "Return HOST as the resolver takes it, in ASCII (RFC 3492)."
   (if (multibyte-string-p host)
       (puny-encode-domain host)
     host))
-
-;;;; Memory
-
-(defvar dualstack--memory (make-hash-table :test #'equal)
-  "The family that answered each peer: (FAMILY . EXPIRY), by `dualstack-peer'.
-EXPIRY is a time as of `float-time'.")
-
-(defun dualstack-peer (host port)
-  "Return the key under which the family of HOST at PORT is remembered.
-All names of the loopback are one host; its key is PORT."
-  (if (dualstack-localhost-p host)
-      port
-    (cons (downcase host) port)))
-
-(defun dualstack-remembered-family (peer)
-  "Return the address family that last answered for PEER, or nil.
-PEER is as of `dualstack-peer'; `dualstack-policy' must allow the family."
-  (let ((entry (gethash peer dualstack--memory)))
-    (and entry
-         (< (float-time) (cdr entry))
-         (memq dualstack-policy (list 'both (car entry)))
-         (car entry))))
-
-(defun dualstack-remember (peer family)
-  "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
-  (puthash peer (cons family (+ (float-time) dualstack-memory-lifetime))
-           dualstack--memory))
-
-;;;###autoload
-(defun dualstack-forget (&optional host service)
-  "Forget which address family answered at HOST and SERVICE.
-Without arguments, and when called as a command, forget them all.  The
-next connection tries the families anew."
-  (interactive)
-  (if host
-      (remhash (dualstack-peer host (dualstack-port service))
-               dualstack--memory)
-    (clrhash dualstack--memory)
-    (when (called-interactively-p 'interactive)
-      (message "Forgotten: the next connections try both address families"))))
 
 (provide 'dualstack-address)
 

@@ -58,7 +58,7 @@ Return a function of no arguments that gives this up."
     (dualstack-diagnose-probe--next facts addresses race then)
     (lambda ()
       (when (car race)
-        (dualstack-race-cancel (car race))))))
+        (dualstack-race--cancel (car race))))))
 
 (defun dualstack-diagnose-probe--resolve (host port)
   "Return the addresses of HOST with PORT in the order that Emacs would try.
@@ -87,7 +87,7 @@ of RACE is what runs."
   (if (null addresses)
       (funcall then facts)
     (setcar race
-            (dualstack-race-start
+            (dualstack-race--start
              (list (car addresses))
              (list :name "dualstack-diagnose" :noquery t :sentinel #'ignore)
              :coding '(binary . binary) :timeout dualstack-diagnose-probe-timeout
@@ -98,19 +98,19 @@ of RACE is what runs."
 (defun dualstack-diagnose-probe--note (facts ended addresses race then)
   "Note in FACTS what the race ENDED gave; go on, as by `--next'.
 ADDRESSES, RACE and THEN are as there."
-  (unless (eq (dualstack-race-state ended) 'cancelled)
-    (let ((attempt (car (dualstack-race-attempts ended))))
-      (when (dualstack-race-winner ended)
-        (delete-process (dualstack-race-adopt ended)))
+  (unless (eq (dualstack-race--state ended) 'cancelled)
+    (let ((attempt (car (dualstack-race--attempts ended))))
+      (when (dualstack-race--winner ended)
+        (delete-process (dualstack-race--adopt ended)))
       (setf (dualstack-diagnose-facts-probes facts)
             (append (dualstack-diagnose-facts-probes facts)
                     (list (list (car addresses)
-                                (pcase (dualstack-race-attempt-outcome attempt)
+                                (pcase (dualstack-attempt--outcome attempt)
                                   ('won 'open)
                                   ('timeout 'silent)
                                   (reason reason))
-                                (- (dualstack-race-attempt-end attempt)
-                                   (dualstack-race-attempt-start attempt))))))
+                                (- (dualstack-attempt--end attempt)
+                                   (dualstack-attempt--start attempt))))))
       (dualstack-diagnose-probe--next facts (cdr addresses) race then))))
 
 (defun dualstack-diagnose-probe--proxy (host)

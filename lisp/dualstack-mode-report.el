@@ -72,8 +72,12 @@
       (format "%-22s %6s %7s %-7s %12s  %s\n"
               "Peer" "Times" "Failed" "Family" "Time saved" "Last error")
       (mapconcat #'dualstack-mode-report--line (reverse dualstack-mode-peers) "")
-      "\nTime saved is what plain Emacs would have waited for the other family, as far as\n\
-a failure of that family was measured; an address that was never tried counts 0.\n"))))
+      "\nTime saved is what plain Emacs would have waited for the other family: as long as\n\
+its failure took or, where it was not even tried, "
+      (if (dualstack-mode-refusal-cost)
+          (format "%.4f s, a refused attempt on this\nmachine, measured once in the background.\n"
+                  (dualstack-mode-refusal-cost))
+        "what a refused attempt costs, which\nis being measured.\n")))))
 
 (defun dualstack-mode-report--line (peer)
   "Return the line of the report for PEER."
@@ -83,7 +87,7 @@ a failure of that family was measured; an address that was never tried counts 0.
           (dualstack-mode-peer-failed peer)
           (pcase (dualstack-mode-peer-family peer)
             ('ipv4 "IPv4") ('ipv6 "IPv6") (_ "none"))
-          (dualstack-mode-peer-saved peer)
+          (dualstack-mode-peer-time-saved peer)
           (or (dualstack-mode-peer-err peer) "")))
 
 (provide 'dualstack-mode-report)

@@ -23,15 +23,15 @@
 ;; package's connection comes through in the end.
 ;;
 ;; A synchronous client of localhost gets the connection that
-;; `dualstack-make-network-process' makes.  A `:nowait' client gets the
-;; process that Emacs makes, at once: if it is remembered which family answers
-;; at the port, with that literal address, and otherwise untouched; what
-;; becomes of it is learnt.  Everything else passes through.
+;; `dualstack-make-network-process' makes, a `:nowait' client what
+;; dualstack-nowait.el says; what becomes of the latter is learnt.  A server may
+;; get a companion (dualstack-mode-serve.el).  Everything else passes through.
 
 ;;; Code:
 
 (require 'cl-lib)
 (require 'dualstack)
+(require 'dualstack-mode-peers)
 
 (defcustom dualstack-mode-hosts nil
   "Host names besides localhost whose connections `dualstack-mode' makes.
@@ -49,37 +49,77 @@ returns non-nil for them."
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))
 
+;; Defined where a server is.
+(defvar dualstack-mode-serve-both)
+(declare-function dualstack-mode-serve--make "dualstack-mode-serve" (original args))
+
 ;;;###autoload
 (define-minor-mode dualstack-mode
   "Have every package connect to localhost without waiting for the wrong family.
 Both loopback addresses are tried at once, and what answers is remembered.
-See `dualstack-policy', `dualstack-mode-hosts', `dualstack-mode-exclude' and
-the command `dualstack-mode-report'."
+See `dualstack-policy', `dualstack-mode-hosts', `dualstack-mode-exclude',
+`dualstack-mode-serve-both' and the command `dualstack-mode-report'."
   :global t
   :group 'dualstack
   (if dualstack-mode
-      (let ((start (float-time)))
-        (advice-add 'make-network-process :around #'dualstack-mode--make-process)
-        ;; With native compilation Emacs makes a trampoline for the primitive.
-        (when (> (- (float-time) start) 0.2)
-          (message "dualstack-mode: one-time preparation")))
+      (let ((done nil))
+        (unwind-protect
+            (progn (dualstack-mode--advise)
+                   (setq done t))
+          (setq dualstack-mode done)))
     (advice-remove 'make-network-process #'dualstack-mode--make-process)
-    (dualstack-mode--stop-watching)))
+    (dualstack-mode--stop-watching)
+    (dualstack-mode-peers--stop-measuring)))
+
+;; The names of one option, before and since Emacs 29.
+(defvar comp-enable-subr-trampolines)
+(defvar native-comp-enable-subr-trampolines)
+(defvar load-no-native)
+
+(defvar dualstack-mode--told nil
+  "Non-nil once the user was told that there is no trampoline.")
+
+(defun dualstack-mode--advise ()
+  "Advise `make-network-process'.
+With native compilation Emacs makes a trampoline for the primitive, for which
+it needs tools that the machine may lack.  Natively compiled Lisp calls the
+primitive past an advice that has none; so what comes with Emacs and connects
+for everybody is loaded as byte code then."
+  (let ((start (float-time)))
+    (condition-case err
+        (progn
+          (advice-add 'make-network-process :around #'dualstack-mode--make-process)
+          (when (> (- (float-time) start) 0.2)
+            (message "dualstack-mode: one-time preparation")))
+      (error
+       (let ((comp-enable-subr-trampolines nil)
+             (native-comp-enable-subr-trampolines nil)
+             (load-no-native t))
+         (advice-add 'make-network-process :around #'dualstack-mode--make-process)
+         (load "network-stream" nil t))
+       (unless dualstack-mode--told
+         (setq dualstack-mode--told t)
+         (message "dualstack-mode is on, but natively compiled packages that call `make-network-process' themselves are not helped: install Emacs's native compiler (%s)"
+                  (car (split-string (error-message-string err) "[\n:]"))))))))
 
 (defun dualstack-mode--make-process (original &rest args)
   "Return a process for ARGS, by ORIGINAL or by ours.
-An error of our own is logged, and ORIGINAL called."
-  (if (not (dualstack-mode--ours-p args))
-      (apply original args)
-    (condition-case err
-        (if (plist-get args :nowait)
-            (dualstack-mode--nowait original args)
-          (dualstack-mode--connect args))
-      (file-error (signal (car err) (cdr err)))
-      (error
-       (dualstack-log "%s: internal error, please report it: %s"
-                      (plist-get args :name) (error-message-string err))
-       (apply original args)))))
+If ours fails for another reason than the connection, ORIGINAL is called: it
+signals what is wrong with ARGS, and else the fault was ours, which is logged."
+  (cond ((dualstack-mode--ours-p args)
+         (condition-case err
+             (if (plist-get args :nowait)
+                 (dualstack-mode--nowait original args)
+               (dualstack-mode--connect args))
+           (file-error (signal (car err) (cdr err)))
+           (error
+            (prog1 (apply original args)
+              (dualstack-log "%s: internal error, please report it: %s"
+                             (plist-get args :name) (error-message-string err))))))
+        ((and (plist-get args :server) (bound-and-true-p dualstack-mode-serve-both))
+         (require 'dualstack-mode-serve)
+         (dualstack-mode-serve--make original args))
+        (t (apply original args))))
 
 (defun dualstack-mode--ours-p (args)
   "Return what `dualstack-mode--acts-p' does for ARGS, or nil if that fails.
@@ -131,10 +171,10 @@ It runs code of the user, see `dualstack-mode-exclude'."
          (process (condition-case err
                       (apply #'dualstack-make-network-process args)
                     (file-error
-                     (dualstack-mode-record args dualstack-last-attempt-records
+                     (dualstack-mode-peers--note args dualstack-last-attempt-records
                                             (- (float-time) start) nil err)
                      (signal (car err) (cdr err))))))
-    (dualstack-mode-record args dualstack-last-attempt-records (- (float-time) start)
+    (dualstack-mode-peers--note args dualstack-last-attempt-records (- (float-time) start)
                            (dualstack-mode--process-family process) nil)
     process))
 
@@ -155,14 +195,15 @@ Each is a list (PROCESS ARGS START), START being a time as of `float-time'.")
 (defconst dualstack-mode--watch-limit 60
   "Seconds after which the outcome of a connection is no longer waited for.")
 
+(defconst dualstack-mode--silence 2
+  "Seconds without an answer after which an address is called silent.")
+
 (defun dualstack-mode--nowait (original args)
-  "Return the process of ORIGINAL for the `:nowait' client ARGS.
-With a remembered family it is given that literal address."
-  (let* ((port (dualstack-port (plist-get args :service)))
-         (family (and (dualstack-localhost-p (plist-get args :host))
-                      (or (and (not (eq dualstack-policy 'both)) dualstack-policy)
-                          (dualstack-remembered-family port))))
-         (process (dualstack-make-nowait original args family)))
+  "Return the process of ORIGINAL for the `:nowait' client ARGS, and watch it."
+  (let* ((local (dualstack-localhost-p (plist-get args :host)))
+         (process (if local
+                      (dualstack-nowait--make original args)
+                    (apply original args))))
     (dualstack-mode--watch process args)
     process))
 
@@ -192,74 +233,34 @@ Its sentinel is the caller's, so its status is looked at."
   "Learn from WATCHED; return non-nil if it need not be watched any longer."
   (pcase-let* ((`(,process ,args ,start) watched)
                (time (- (float-time) start))
-               (host (plist-get args :host))
-               (port (dualstack-port (plist-get args :service))))
+               (peer (dualstack--peer args))
+               (family (dualstack-mode--process-family process)))
     (pcase (process-status process)
       ((or 'open 'run)
-       (let ((family (dualstack-mode--process-family process)))
-         (when family
-           (dualstack-remember (dualstack-peer host port) family))
-         (dualstack-mode-record args nil time family nil))
+       (when family
+         (dualstack-remember peer family))
+       (dualstack-mode-peers--note args nil time family nil)
        t)
       ('failed
-       (dualstack-forget host port)
-       (dualstack-mode-record args nil time nil (process-exit-status process))
+       (dualstack-mode--learn-failure peer family)
+       (dualstack-mode-peers--note args nil time nil (process-exit-status process))
        t)
+      ('connect
+       (when (and family (> time dualstack-mode--silence))
+         (dualstack-memory--note peer 'silent family))
+       (> time dualstack-mode--watch-limit))
       ;; One that was deleted meanwhile teaches nothing.
-      ('connect (> time dualstack-mode--watch-limit))
       (_ t))))
 
-;;;; What happened
-
-(cl-defstruct (dualstack-mode-peer (:constructor dualstack-mode-peer--make)
-                                   (:copier nil))
-  "What this session has seen of a HOST and PORT.
-COUNT is the number of connections, FAILED that of those that failed;
-FAMILY the last that answered, SAVED the seconds that the plain order of
-addresses would have cost more, ERR the last error.  COSTS is an alist of
-families and the seconds that their last failure took."
-  host port (count 0) (failed 0) family (saved 0.0) err costs)
-
-(defvar dualstack-mode-peers nil
-  "The `dualstack-mode-peer' records of this session, newest first.")
-
-(defun dualstack-mode-record (args attempts time family err)
-  "Note a connection for ARGS that took TIME seconds, and its ATTEMPTS.
-FAMILY is that which answered, or nil, and then ERR is the error."
-  (with-demoted-errors "dualstack-mode: %S"
-    (dualstack-mode--record args attempts time family err)))
-
-(defun dualstack-mode--record (args attempts time family err)
-  "Do what `dualstack-mode-record' does for ARGS, ATTEMPTS, TIME, FAMILY and ERR."
-  (let* ((host (plist-get args :host))
-         (port (dualstack-port (plist-get args :service)))
-         (peer (or (cl-find-if (lambda (peer)
-                                 (and (equal (dualstack-mode-peer-host peer) host)
-                                      (equal (dualstack-mode-peer-port peer) port)))
-                               dualstack-mode-peers)
-                   (car (push (dualstack-mode-peer--make :host host :port port)
-                              dualstack-mode-peers)))))
-    (cl-incf (dualstack-mode-peer-count peer))
-    (dolist (attempt attempts)
-      (when (stringp (dualstack-race-attempt-outcome attempt))
-        (setf (alist-get (dualstack-family (dualstack-race-attempt-address attempt))
-                         (dualstack-mode-peer-costs peer))
-              (- (dualstack-race-attempt-end attempt)
-                 (dualstack-race-attempt-start attempt)))))
-    (cond (family
-           (setf (dualstack-mode-peer-family peer) family)
-           ;; Plain Emacs comes to IPv4 after IPv6 has failed.
-           (when (eq family 'ipv4)
-             (cl-incf (dualstack-mode-peer-saved peer)
-                      (max 0 (- (or (alist-get 'ipv6 (dualstack-mode-peer-costs peer)) 0)
-                                time)))))
-          (t
-           (cl-incf (dualstack-mode-peer-failed peer))
-           (setf (dualstack-mode-peer-err peer)
-                 (cond ((numberp err) (format "failed with code %d" err))
-                       ((consp err) (or (plist-get (nthcdr 3 err) :attempts)
-                                        (error-message-string err)))
-                       (t (format "%s" err))))))))
+(defun dualstack-mode--learn-failure (peer family)
+  "Note that a `:nowait' client of PEER has failed, by FAMILY at last."
+  (when (eq family (dualstack-memory--recall peer 'answered))
+    (dualstack-memory--note peer 'answered nil))
+  (when (eq family (dualstack-memory--recall peer 'silent))
+    (dualstack-memory--note peer 'silent nil))
+  ;; Windows was given that one alone.
+  (when (and family (eq system-type 'windows-nt))
+    (dualstack-memory--note peer 'absent family)))
 
 (autoload 'dualstack-mode-report "dualstack-mode-report" nil t)
 

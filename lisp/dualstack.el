@@ -41,14 +41,16 @@
 ;; 1. `dualstack-addresses' turns the host into addresses, without the
 ;;    resolver for localhost, in the order of `dualstack-policy' and
 ;;    `dualstack-preferred-family'.
-;; 2. A family that answered at this port in the last ten minutes is
-;;    dialled first, with one plain blocking call (`dualstack-race-dial').
-;; 3. Otherwise the addresses are raced (dualstack-race.el), the winner's
-;;    family is remembered, and an error names every address that failed.
+;; 2. They are raced (dualstack-race.el), in an order that depends on what
+;;    answered at this port in the last ten minutes (dualstack-memory.el).
+;; 3. The winner's family is remembered, and an error names every address
+;;    that failed.
 
 ;;; Code:
 
 (require 'dualstack-address)
+(require 'dualstack-memory)
+(require 'dualstack-nowait)
 (require 'dualstack-race)
 (eval-when-compile (require 'cl-lib))
 
@@ -78,6 +80,21 @@ Earlier attempts keep their chance (RFC 8305 section 8)."
   :type 'number
   :package-version '(dualstack . "0.1.0"))
 
+(defconst dualstack--renewal 0.1
+  "Seconds after which an attempt at localhost without an answer is renewed.
+A server that has begun to listen meanwhile is reached at once; the system
+would try again a second after the first time.")
+
+(defcustom dualstack-loopback-patience
+  (and (eq system-type 'windows-nt) 0.5)
+  "Seconds without an answer from localhost that mean that nobody listens.
+Windows repeats a refused attempt for one to two seconds before it says so,
+while a server answers within microseconds.  Nil waits for the system, and
+for `dualstack-connect-timeout'; it is the default on other systems, which
+refuse at once.  See `dualstack-wait-for-port' for a server that is starting."
+  :type '(choice (const :tag "As long as the system" nil) number)
+  :package-version '(dualstack . "0.2.0"))
+
 (defcustom dualstack-log-size 65536
   "Characters kept in the buffer *dualstack-log*."
   :type 'natnum
@@ -102,7 +119,7 @@ The oldest lines make room when `dualstack-log-size' is reached."
           (delete-region (point-min) (point)))))))
 
 (defvar dualstack-last-attempt-records nil
-  "The `dualstack-race-attempt' records of the last connection, in order.")
+  "The `dualstack-attempt' records of the last connection, in order.")
 
 (defun dualstack-last-attempts ()
   "Return what was tried for the last connection, a list of plists in order.
@@ -111,65 +128,59 @@ Each has :address, a string like \"127.0.0.1:80\", :family, `ipv4' or
 `lost' to a faster address, `cancelled', `timeout', or a string that
 says why the address failed."
   (mapcar (lambda (attempt)
-            (let ((address (dualstack-race-attempt-address attempt)))
+            (let ((address (dualstack-attempt--address attempt)))
               (list :address (dualstack-address-string address)
                     :family (dualstack-family address)
-                    :start (dualstack-race-attempt-start attempt)
-                    :end (dualstack-race-attempt-end attempt)
-                    :outcome (dualstack-race-attempt-outcome attempt))))
+                    :start (dualstack-attempt--start attempt)
+                    :end (dualstack-attempt--end attempt)
+                    :outcome (dualstack-attempt--outcome attempt))))
           dualstack-last-attempt-records))
 
-(defun dualstack--describe-attempts (attempts)
-  "Return a line with each of ATTEMPTS and its outcome."
+(defun dualstack--describe-attempts (attempts args)
+  "Return a line with each of ATTEMPTS, made for ARGS, and its outcome."
   (mapconcat (lambda (attempt)
-               (format "%s %s"
-                       (dualstack-address-string
-                        (dualstack-race-attempt-address attempt))
-                       (dualstack-race-attempt-outcome attempt)))
+               (let ((outcome (dualstack-attempt--outcome attempt)))
+                 (format "%s %s"
+                         (dualstack-address-string
+                          (dualstack-attempt--address attempt))
+                         (if (and (eq outcome 'timeout) (dualstack--impatient-p args))
+                             (format "no answer within %s s" dualstack-loopback-patience)
+                           outcome))))
              attempts "; "))
 
-(defun dualstack--note (args race &optional earlier)
-  "Note what became of RACE, made for ARGS, and of the attempt EARLIER.
-The winner's family is remembered; what went wrong is logged."
-  (let* ((host (plist-get args :host))
-         (service (plist-get args :service))
-         (attempts (reverse (dualstack-race-attempts race)))
-         (winner (dualstack-race-winner race)))
-    (when earlier
-      (push earlier attempts))
+(defun dualstack--note (args race)
+  "Note what became of RACE, made for ARGS.
+What its families did is remembered; what went wrong is logged."
+  (let ((attempts (reverse (dualstack-race--attempts race)))
+        (winner (dualstack-race--winner race)))
     (setq dualstack-last-attempt-records attempts)
-    (when winner
-      (dualstack-remember (dualstack-peer host (dualstack-port service))
-                          (dualstack-family
-                           (dualstack-race-attempt-address winner))))
+    (if winner
+        (dualstack--learn (dualstack--peer args) winner attempts)
+      (dualstack-memory--note (dualstack--peer args) 'answered nil))
     (unless (and winner (null (cdr attempts)))
-      (dualstack-log "%s: %s:%s: %s" (plist-get args :name) host service
-                     (dualstack--describe-attempts attempts)))))
+      (dualstack-log "%s: %s:%s: %s" (plist-get args :name)
+                     (plist-get args :host) (plist-get args :service)
+                     (dualstack--describe-attempts attempts args)))))
+
+(defun dualstack--peer (args)
+  "Return the key under which what is seen of the peer of ARGS is kept."
+  (dualstack-peer (plist-get args :host) (dualstack-port (plist-get args :service))))
+
+(defun dualstack--learn (peer winner attempts)
+  "Remember of PEER that WINNER, one of ATTEMPTS, has connected.
+A family that had failed by then, or had begun before, has nobody there."
+  (let ((family (dualstack-family (dualstack-attempt--address winner))))
+    (dualstack-remember peer family)
+    (when (cdr attempts)
+      (dolist (attempt attempts)
+        (let ((other (dualstack-family (dualstack-attempt--address attempt))))
+          (when (and (not (eq other family))
+                     (or (stringp (dualstack-attempt--outcome attempt))
+                         (< (dualstack-attempt--start attempt)
+                            (dualstack-attempt--start winner))))
+            (dualstack-memory--absent peer other)))))))
 
 ;;;; Connecting
-
-(defun dualstack--coding (args)
-  "Return the coding systems (DECODING . ENCODING) for ARGS.
-They are those that `make-network-process' would choose now; it chooses
-others for an address than for a host name."
-  (let ((coding (plist-get args :coding)))
-    (cond ((consp coding) coding)
-          ((dualstack-race-coding-given-p args) (cons coding coding))
-          (t (let* ((buffer (plist-get args :buffer))
-                    (old (and buffer (get-buffer buffer)))
-                    (multibyte
-                     (if old
-                         (buffer-local-value 'enable-multibyte-characters old)
-                       (default-value 'enable-multibyte-characters)))
-                    (found (find-operation-coding-system
-                            'open-network-stream (plist-get args :name) buffer
-                            (plist-get args :host) (plist-get args :service)))
-                    (default (if (consp found) found
-                               default-process-coding-system)))
-               (cons (or coding-system-for-read
-                         (and multibyte (car default)))
-                     (or coding-system-for-write
-                         (and enable-multibyte-characters (cdr default)))))))))
 
 ;;;###autoload
 (defun dualstack-make-network-process (&rest args)
@@ -182,13 +193,26 @@ For a stream client with a `:host' name and without `:family' the addresses
 are those of `dualstack-addresses', tried as `dualstack-policy' says; all
 together for at most `dualstack-connect-timeout' seconds.  If none answers,
 signal `file-error' with the data that `make-network-process' gives, and
-`:attempts' with a string that names each address and why it failed.  A
-`:nowait' client gets the single address that `dualstack-policy' leaves of
-localhost, or Emacs's own order.  Anything else is for
-`make-network-process' alone."
+`:attempts' with a string that names each address and why it failed.  Other
+errors are those of `make-network-process'.  Nobody else's filter, sentinel
+or timer runs meanwhile, and `quit' ends it; a thread other than the main one
+dials the addresses in turn, each for as long as the system takes.
+
+A `:nowait' client gets its process at once, and Emacs connects it: to the
+single address that `dualstack-policy' leaves of localhost, on Windows to
+127.0.0.1 unless only ::1 is known to answer, and otherwise as Emacs would.
+Anything else is for `make-network-process' alone."
   (if (dualstack--client-p args)
-      (dualstack--connect args)
+      (dualstack--connect (dualstack--with-bare-host args))
     (apply #'make-network-process args)))
+
+(defun dualstack--with-bare-host (args)
+  "Return ARGS, with a `:host' that has no brackets round it."
+  (let* ((host (plist-get args :host))
+         (bare (dualstack-bare-host host)))
+    (if (eq host bare)
+        args
+      (plist-put (copy-sequence args) :host bare))))
 
 (defun dualstack--client-p (args)
   "Return non-nil if ARGS ask for a stream to a host that is to be looked up."
@@ -203,177 +227,99 @@ localhost, or Emacs's own order.  Anything else is for
 (defun dualstack--connect (args)
   "Return a process for the client ARGS, or signal an error."
   (let* ((host (plist-get args :host))
-         (port (dualstack-port (plist-get args :service)))
+         (port (dualstack--client-port args))
          (local (dualstack-localhost-p host)))
     (unless local
       (dualstack-check-host host))
     (cond ((plist-get args :nowait)
-           (dualstack-make-nowait #'make-network-process args
-                                  (dualstack--only-family local)))
-          (local
-           (dualstack--connect-loopback args port))
+           (if local
+               (dualstack-nowait--make #'make-network-process args)
+             (apply #'make-network-process args)))
           ;; Only the system's resolver knows an IPv6 zone (RFC 4007).
           ((string-match-p ":.*%" host)
            (apply #'make-network-process args))
           (t
            (dualstack--race args (dualstack--ordered-addresses host port))))))
 
-(defun dualstack--only-family (local)
-  "Return the only family of `dualstack-policy', or nil, as if LOCAL is nil."
-  (let ((families (and local (dualstack-families))))
-    (and (null (cdr families)) (car families))))
-
-(defun dualstack-make-nowait (make args family)
-  "Return a process for the `:nowait' client ARGS, by the function MAKE.
-It cannot be raced, for the caller gets it before it is connected.  With
-FAMILY, `ipv4' or `ipv6', it dials that loopback address alone, and looks as
-if it was made with ARGS."
-  (if (null family)
-      (apply make args)
-    (let ((process (apply make
-                          :remote (dualstack-loopback-address
-                                   family (dualstack-port (plist-get args :service)))
-                          :coding (dualstack--coding args)
-                          args)))
-      (dualstack-race-hide-overrides process args)
-      process)))
-
-(defun dualstack--connect-loopback (args port)
-  "Return a process for the client ARGS, connected to PORT of localhost.
-A remembered family is dialled alone, and forgotten when it fails."
-  (let* ((family (dualstack-remembered-family port))
-         (dialled (and family
-                       (dualstack-race-dial
-                        (dualstack-loopback-address family port)
-                        args (dualstack--coding args)))))
-    (cond ((null dialled)
-           (dualstack--race args (dualstack-addresses "localhost" port)))
-          ((eq (dualstack-race-attempt-outcome dialled) 'won)
-           (setq dualstack-last-attempt-records (list dialled))
-           (dualstack-race-attempt-process dialled))
-          (t
-           (dualstack-forget "localhost" port)
-           (dualstack--race args
-                            (remove (dualstack-race-attempt-address dialled)
-                                    (dualstack-addresses "localhost" port))
-                            dialled)))))
+(defun dualstack--client-port (args)
+  "Return the port that the client ARGS is to connect to.
+Port 0 is one where nobody can listen."
+  (let ((service (plist-get args :service)))
+    (when (member service '(0 "0"))
+      (signal 'file-error
+              (append '("make client process failed" "Nobody can listen on port 0")
+                      args)))
+    (dualstack-port service)))
 
 (defun dualstack--ordered-addresses (host port)
-  "Return the addresses of HOST with PORT, the one remembered first."
-  (let* ((addresses (dualstack-addresses host port))
-         (family (dualstack-remembered-family (dualstack-peer host port)))
-         (known (cl-loop for address in addresses
-                         when (eq (dualstack-family address) family)
-                         return address)))
-    (if known
-        (cons known (remove known addresses))
-      addresses)))
+  "Return the addresses of HOST with PORT, in the order of attempts."
+  (dualstack-memory--order (dualstack-addresses host port) (dualstack-peer host port)))
 
-(defun dualstack--race (args addresses &optional earlier)
+(defun dualstack--race (args addresses)
   "Return a process for the client ARGS, the winner of a race to ADDRESSES.
-EARLIER is the record of an attempt that failed before.  Signal
-`file-error' if all fail."
-  (let* ((race (apply #'dualstack-race-run addresses args
-                      :coding (dualstack--coding args)
+Signal `file-error' if all fail, and `quit', if that is allowed, on quitting."
+  (let* ((quit-allowed (not inhibit-quit))
+         ;; So that a winner is the caller's before anything can be quit; the
+         ;; wait allows it.
+         (inhibit-quit t)
+         (race (apply #'dualstack-race--run addresses args
+                      :coding (dualstack-attempt--coding args)
                       (dualstack--race-options (plist-get args :host))))
-         (winner (dualstack-race-winner race)))
-    (dualstack--note args race earlier)
+         (winner (dualstack-race--winner race)))
+    ;; Also a quit that came when it was not allowed: it would lose the process.
+    (when (and quit-allowed quit-flag)
+      (dualstack-race--cancel race)
+      (let ((inhibit-quit nil))
+        (eval '(ignore nil) t)))
+    (dualstack--note args race)
     (if winner
-        (dualstack-race-adopt race)
+        (dualstack--adopt race args winner)
       (let ((failure (dualstack--error race args)))
         (signal (car failure) (cdr failure))))))
 
-(defun dualstack--race-options (host)
-  "Return the keyword arguments of `dualstack-race-start' that suit HOST."
-  (list :attempt-delay (if (dualstack-localhost-p host)
-                           dualstack-loopback-attempt-delay
-                         dualstack-attempt-delay)
-        :timeout dualstack-connect-timeout))
+(defun dualstack--adopt (race args winner)
+  "Return the process of WINNER, which won RACE for ARGS, and watch its end."
+  (let ((process (dualstack-race--adopt race)))
+    (dualstack-memory--watch process (dualstack--peer args)
+                             (dualstack-family (dualstack-attempt--address winner)))
+    process))
+
+(defun dualstack--race-options (host &optional timeout)
+  "Return the keyword arguments of `dualstack-race--prepare' that suit HOST.
+TIMEOUT, in seconds, replaces `dualstack-connect-timeout'."
+  (let ((timeout (or timeout dualstack-connect-timeout)))
+    (if (dualstack-localhost-p host)
+        (list :attempt-delay dualstack-loopback-attempt-delay
+              :timeout (if dualstack-loopback-patience
+                           (min timeout dualstack-loopback-patience)
+                         timeout)
+              :renew dualstack--renewal)
+      (list :attempt-delay dualstack-attempt-delay :timeout timeout))))
 
 (defun dualstack--error (race args)
-  "Return the error (file-error . DATA) for RACE, lost, that was made for ARGS.
-DATA is as `make-network-process' gives it, and what was tried at its end.
-One refusal is the reason before any other: a family that the host does not
-have says less."
-  (let* ((attempts dualstack-last-attempt-records)
-         (outcomes (mapcar #'dualstack-race-attempt-outcome attempts))
-         (reason (pcase (dualstack-race-state race)
-                   ('timeout "Connection timed out")
-                   ('cancelled "Quit")
-                   (_ (or (car (member "Connection refused" outcomes))
-                          (car (last outcomes)))))))
-    (append (list 'file-error "make client process failed" reason)
-            args
-            (list :attempts (dualstack--describe-attempts attempts)))))
+  "Return the error for RACE, lost, that was made for ARGS.
+That is what the arguments are to blame for, or (file-error . DATA), DATA as
+`make-network-process' gives it, and what was tried at its end.  One refusal
+is the reason before any other: a family that the host does not have says
+less."
+  (or (dualstack-race--err race)
+      (let* ((attempts dualstack-last-attempt-records)
+             (outcomes (mapcar #'dualstack-attempt--outcome attempts))
+             (reason (pcase (dualstack-race--state race)
+                       ('timeout (if (dualstack--impatient-p args)
+                                     "Connection refused"
+                                   "Connection timed out"))
+                       ('cancelled "Quit")
+                       (_ (or (car (member "Connection refused" outcomes))
+                              (car (last outcomes)))))))
+        (append (list 'file-error "make client process failed" reason)
+                args
+                (list :attempts (dualstack--describe-attempts attempts args))))))
 
-;;;; Asynchronous connections
-
-;;;###autoload
-(cl-defun dualstack-open-async (host service &rest args
-                                     &key (name "dualstack") then else timeout
-                                     &allow-other-keys)
-  "Begin to connect to HOST at SERVICE and return a handle at once.
-Both address families are tried, as by `dualstack-make-network-process';
-ARGS may have any of its keywords that a plain client can have, such as
-`:buffer', `:filter', `:sentinel', `:coding', `:noquery' and `:plist'.
-NAME is the name of the process.
-
-Later, from a timer, one of these is called, and once: THEN with the
-connected process, or ELSE with the error, a list as
-`dualstack-make-network-process' signals it.  TIMEOUT is in seconds and
-defaults to `dualstack-connect-timeout'.  `dualstack-cancel' takes the
-handle; after it neither is called.
-
-A HOST that is not localhost is looked up by Emacs in the background where
-the system can do that (GNU/Linux).  Without THEN the process is made all
-the same; without ELSE a failure is only logged."
-  (dualstack-check-host host)
-  (let* ((port (dualstack-port service))
-         (plain (append (list :name name :host (dualstack-encode-host host)
-                              :service service)
-                        (dualstack--without-keys
-                         args '(:name :then :else :timeout :nowait)))))
-    (apply #'dualstack-race-start
-           (dualstack--async-addresses host port) plain
-           :coding (dualstack--coding plain)
-           :on-end (lambda (race)
-                     (run-at-time 0 nil #'dualstack--deliver race plain then else))
-           (append (and timeout (list :timeout timeout))
-                   (dualstack--race-options host)))))
-
-(defun dualstack--without-keys (plist keys)
-  "Return a copy of PLIST without KEYS."
-  (let (rest)
-    (while plist
-      (unless (memq (car plist) keys)
-        (setq rest (cons (cadr plist) (cons (car plist) rest))))
-      (setq plist (cddr plist)))
-    (nreverse rest)))
-
-(defun dualstack--async-addresses (host port)
-  "Return the addresses of HOST with PORT, without waiting for a resolver.
-A name that is to be looked up stands as the families that
-`dualstack-policy' allows."
-  (if (or (dualstack-localhost-p host)
-          (string-match-p ":\\|\\`[0-9.]+\\'" host))
-      (dualstack--ordered-addresses host port)
-    (dualstack-families)))
-
-(defun dualstack--deliver (race args then else)
-  "Call THEN or ELSE for the settled RACE that was made for ARGS.
-A race that was cancelled meanwhile calls neither."
-  (unless (eq (dualstack-race-state race) 'cancelled)
-    (dualstack--note args race)
-    (if (dualstack-race-winner race)
-        (let ((process (dualstack-race-adopt race)))
-          (when then (funcall then process)))
-      (when else (funcall else (dualstack--error race args))))))
-
-(defun dualstack-cancel (handle)
-  "Give up the connection attempt HANDLE, from `dualstack-open-async'.
-Its sockets are closed and neither of its functions is called.  After one
-of them was called this does nothing."
-  (dualstack-race-cancel handle))
+(defun dualstack--impatient-p (args)
+  "Return non-nil if silence means to the client ARGS that nobody listens."
+  (and dualstack-loopback-patience
+       (dualstack-localhost-p (plist-get args :host))))
 
 ;;;; Version
 
@@ -384,6 +330,7 @@ of them was called this does nothing."
 
 ;; A package manager makes these of the files' cookies; here they are for
 ;; those who only have the files on their `load-path'.
+(autoload 'dualstack-cancel "dualstack-async")
 (autoload 'dualstack-connect "dualstack-connect" nil t)
 (autoload 'dualstack-diagnose "dualstack-diagnose" nil t)
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
@@ -394,17 +341,20 @@ of them was called this does nothing."
 (autoload 'dualstack-make-server "dualstack-server")
 (autoload 'dualstack-mode "dualstack-mode" nil t)
 (autoload 'dualstack-mode-report "dualstack-mode-report" nil t)
+(autoload 'dualstack-open-async "dualstack-async")
 (autoload 'dualstack-open-network-stream "dualstack-stream")
 (autoload 'dualstack-sidecar-environments "dualstack-sidecar-environments" nil t)
 (autoload 'dualstack-sidecar-restart "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-start "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
+(autoload 'dualstack-wait-for-port \"dualstack-async\")
 
 ;; What has options or faces, which `customize-group' loads to show them.
 ;;;###autoload
 (dolist (feature '(dualstack dualstack-address dualstack-diagnose-draw dualstack-epc
-                   dualstack-mode dualstack-sidecar dualstack-sidecar-environment
+                   dualstack-memory dualstack-mode dualstack-mode-serve
+                   dualstack-sidecar dualstack-sidecar-environment
                    dualstack-sidecar-python))
   (custom-add-load 'dualstack feature))
 

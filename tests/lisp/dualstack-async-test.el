@@ -82,10 +82,10 @@
       ;; Connected, and not delivered: the sentinel's call is ours, outside any
       ;; wait, so that the timer for the delivery cannot have run.
       (let* ((handle (funcall begin))
-             (process (dualstack-race-attempt-process
-                       (car (dualstack-race-attempts handle)))))
+             (process (dualstack-attempt--process
+                       (car (dualstack-race--attempts handle)))))
         (funcall (process-sentinel process) process "open\n")
-        (should (eq (dualstack-race-state handle) 'won))
+        (should (eq (dualstack-race--state handle) 'won))
         (dualstack-cancel handle))
       (accept-process-output nil 0.05)
       (should-not called))))

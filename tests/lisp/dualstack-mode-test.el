@@ -140,7 +140,7 @@
   (dualstack-test-with-servers ((server 'ipv4))
     (cl-letf (((symbol-function 'dualstack-make-network-process)
                (lambda (&rest _) (error "A bug")))
-              ((symbol-function 'dualstack-mode--record)
+              ((symbol-function 'dualstack-mode-peers--note)
                (lambda (&rest _) (error "Another bug"))))
       (let ((process (dualstack-mode-test-open (dualstack-test-port server))))
         (should (eq (process-status process) 'open))
@@ -174,21 +174,6 @@
       (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))
       (set-process-sentinel process #'ignore)
       (delete-process process))))
-
-(dualstack-mode-test dualstack-mode-nowait-goes-to-the-remembered-family
-  "A :nowait client is sent to the literal address that is remembered."
-  (dualstack-test-with-servers ((server 'ipv6))
-    (let* ((port (dualstack-test-port server))
-           (event nil)
-           process)
-      (delete-process (dualstack-mode-test-open port))
-      (setq process (dualstack-mode-test-open
-                     port :nowait t :sentinel (lambda (_process text) (setq event text))))
-      (dualstack-test-wait (lambda () event))
-      (should (equal event "open\n"))
-      (should (equal (process-contact process) (list "localhost" port)))
-      (set-process-sentinel process #'ignore)
-      (should (eq 'ipv6 (dualstack-mode-test-remote process))))))
 
 (dualstack-mode-test dualstack-mode-nowait-failure-forgets
   "A remembered family that fails for a :nowait client is forgotten."
@@ -246,11 +231,11 @@
   (dualstack-test-with-servers ((server 'ipv4))
     (let* ((port (dualstack-test-port server))
            (attempt (lambda (family outcome seconds)
-                      (dualstack-race-attempt--make
+                      (dualstack-attempt--make
                        :address (dualstack-loopback-address family port)
                        :start 0 :end seconds :outcome outcome)))
            (args (list :host "localhost" :service port)))
-      (dualstack-mode-record args (list (funcall attempt 'ipv6 "Connection refused" 2.0)
+      (dualstack-mode-peers--note args (list (funcall attempt 'ipv6 "Connection refused" 2.0)
                                         (funcall attempt 'ipv4 'won 0.01))
                              0.01 'ipv4 nil)
       (should (< 1.9 (dualstack-mode-peer-saved (car dualstack-mode-peers)) 2.0))

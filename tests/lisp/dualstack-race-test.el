@@ -37,13 +37,13 @@
                   (list :name "test" :host "localhost" :service 1))))
     (setq options (cl-loop for (key value) on options by #'cddr
                            unless (eq key :args) append (list key value)))
-    (apply #'dualstack-race-run addresses args
+    (apply #'dualstack-race--run addresses args
            :coding dualstack-race-test--coding options)))
 
 (defun dualstack-race-test--outcomes (race)
   "Return the outcomes of the attempts of RACE, in their order."
-  (mapcar #'dualstack-race-attempt-outcome
-          (reverse (dualstack-race-attempts race))))
+  (mapcar #'dualstack-attempt--outcome
+          (reverse (dualstack-race--attempts race))))
 
 (dualstack-deftest dualstack-race-first-address-wins ()
   "A server at the first address gets one connection, the second address none."
@@ -52,7 +52,7 @@
       (let* ((race (dualstack-race-test--run
                     (dualstack-race-test--addresses (dualstack-test-port four)
                                                     'ipv4 'ipv6)))
-             (process (dualstack-race-adopt race)))
+             (process (dualstack-race--adopt race)))
         (should (eq (process-status process) 'open))
         (should (equal (dualstack-race-test--outcomes race) '(won)))
         (should (= 1 (length (dualstack-test-accepted four))))
@@ -66,7 +66,7 @@
                   (dualstack-race-test--addresses (dualstack-test-port six)
                                                   'ipv4 'ipv6)
                   :attempt-delay 30))
-           (process (dualstack-race-adopt race)))
+           (process (dualstack-race--adopt race)))
       (should (equal (dualstack-race-test--outcomes race)
                      '("Connection refused" won)))
       (should (equal (aref (process-contact process :remote) 7) 1))
@@ -79,11 +79,11 @@
       (let* ((race (dualstack-race-test--run
                     (dualstack-race-test--addresses port 'ipv4 'ipv6)
                     :attempt-delay 0.05))
-             (attempts (reverse (dualstack-race-attempts race)))
-             (process (dualstack-race-adopt race)))
+             (attempts (reverse (dualstack-race--attempts race)))
+             (process (dualstack-race--adopt race)))
         (should (equal (dualstack-race-test--outcomes race) '(lost won)))
-        (should (>= (- (dualstack-race-attempt-start (nth 1 attempts))
-                       (dualstack-race-attempt-start (nth 0 attempts)))
+        (should (>= (- (dualstack-attempt--start (nth 1 attempts))
+                       (dualstack-attempt--start (nth 0 attempts)))
                     0.05))
         (should (equal (process-name process) "test"))
         (should (eq (get-process "test") process))
@@ -97,7 +97,7 @@
       (let ((other (make-pipe-process :name "test" :noquery t
                                       :buffer (current-buffer))))
         (unwind-protect
-            (let ((process (dualstack-race-adopt
+            (let ((process (dualstack-race--adopt
                             (dualstack-race-test--run
                              (dualstack-race-test--addresses port 'ipv4 'ipv6)
                              :attempt-delay 0.01))))
@@ -111,7 +111,7 @@
   (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
     (dualstack-test-with-servers ((six 'ipv6 :service port))
       (dolist (name '("é" "漢字" "a" " hidden" "A"))
-        (let ((process (dualstack-race-adopt
+        (let ((process (dualstack-race--adopt
                         (dualstack-race-test--run
                          (dualstack-race-test--addresses port 'ipv4 'ipv6)
                          :args (list :name (copy-sequence name)
@@ -125,19 +125,19 @@
   "When both addresses connect in one instant, one connection is left."
   (dualstack-test-with-servers ((four 'ipv4))
     (dualstack-test-with-servers ((six 'ipv6 :service (dualstack-test-port four)))
-      (let ((race (dualstack-race-start
+      (let ((race (dualstack-race--start
                    (dualstack-race-test--addresses (dualstack-test-port four)
                                                    'ipv4 'ipv6)
                    (list :name "test" :host "localhost" :service 1)
                    :coding dualstack-race-test--coding :attempt-delay 0)))
         ;; Begin the second attempt before Emacs looks at the first's socket.
-        (dualstack-race--tick race)
-        (dualstack-test-wait (lambda () (not (dualstack-race-running-p race))))
+        (dualstack-race--attempt-next race (float-time))
+        (dualstack-test-wait (lambda () (not (dualstack-race--running-p race))))
         (should (equal (sort (mapcar (lambda (outcome) (format "%s" outcome))
                                      (dualstack-race-test--outcomes race))
                              #'string<)
                        '("lost" "won")))
-        (let ((process (dualstack-race-adopt race)))
+        (let ((process (dualstack-race--adopt race)))
           (dualstack-test-wait
            (lambda ()
              (= 1 (+ (length (dualstack-test-accepted four))
@@ -150,14 +150,14 @@
   (let ((race (dualstack-race-test--run
                (dualstack-race-test--addresses (dualstack-test-free-port)
                                                'ipv4 'ipv6))))
-    (should (eq (dualstack-race-state race) 'failed))
-    (should-not (dualstack-race-winner race))
+    (should (eq (dualstack-race--state race) 'failed))
+    (should-not (dualstack-race--winner race))
     (should (equal (dualstack-race-test--outcomes race)
                    '("Connection refused" "Connection refused")))))
 
 (dualstack-deftest dualstack-race-no-addresses ()
   "A race to no address fails."
-  (should (eq (dualstack-race-state (dualstack-race-test--run nil)) 'failed)))
+  (should (eq (dualstack-race--state (dualstack-race-test--run nil)) 'failed)))
 
 (dualstack-deftest dualstack-race-timeout ()
   "The timeout bounds the whole race."
@@ -168,7 +168,7 @@
              (race (dualstack-race-test--run
                     (dualstack-race-test--addresses other 'ipv4 'ipv6)
                     :timeout 0.2 :attempt-delay 0.01)))
-        (should (eq (dualstack-race-state race) 'timeout))
+        (should (eq (dualstack-race--state race) 'timeout))
         (should (equal (dualstack-race-test--outcomes race) '(timeout timeout)))
         (should (< 0.2 (- (float-time) start) 5))))))
 
@@ -176,16 +176,16 @@
   "A cancelled race closes its attempts and calls nothing."
   (dualstack-test-with-stall (port "--black-hole")
     (let* ((called nil)
-           (race (dualstack-race-start
+           (race (dualstack-race--start
                   (dualstack-race-test--addresses port 'ipv6)
                   (list :name "test" :host "localhost" :service port)
                   :coding dualstack-race-test--coding
                   :timeout 10 :on-end (lambda (_race) (setq called t)))))
-      (should (dualstack-race-running-p race))
-      (dualstack-race-cancel race)
-      (should (eq (dualstack-race-state race) 'cancelled))
+      (should (dualstack-race--running-p race))
+      (dualstack-race--cancel race)
+      (should (eq (dualstack-race--state race) 'cancelled))
       (should (equal (dualstack-race-test--outcomes race) '(cancelled)))
-      (dualstack-race-cancel race)
+      (dualstack-race--cancel race)
       (should-not (get-process "test"))
       (should-not called))))
 
@@ -194,8 +194,8 @@
   (dualstack-test-with-servers ((four 'ipv4))
     (let ((race (dualstack-race-test--run
                  (dualstack-race-test--addresses (dualstack-test-port four) 'ipv4))))
-      (dualstack-race-cancel race)
-      (should (eq (dualstack-race-state race) 'cancelled))
+      (dualstack-race--cancel race)
+      (should (eq (dualstack-race--state race) 'cancelled))
       (should-not (get-process "test")))))
 
 (dualstack-deftest dualstack-race-cancel-after-adoption ()
@@ -203,19 +203,19 @@
   (dualstack-test-with-servers ((four 'ipv4))
     (let* ((race (dualstack-race-test--run
                   (dualstack-race-test--addresses (dualstack-test-port four) 'ipv4)))
-           (process (dualstack-race-adopt race)))
-      (dualstack-race-cancel race)
+           (process (dualstack-race--adopt race)))
+      (dualstack-race--cancel race)
       (should (eq (process-status process) 'open))
       (delete-process process))))
 
 (dualstack-deftest dualstack-race-without-nowait ()
   "Without `:nowait' the addresses are dialled one after the other."
-  (let ((dualstack-race-use-nowait nil))
+  (let ((dualstack-race--nowait nil))
     (dualstack-test-with-servers ((six 'ipv6))
       (let* ((race (dualstack-race-test--run
                     (dualstack-race-test--addresses (dualstack-test-port six)
                                                     'ipv4 'ipv6)))
-             (process (dualstack-race-adopt race)))
+             (process (dualstack-race--adopt race)))
         (should (equal (dualstack-race-test--outcomes race)
                        '("Connection refused" won)))
         (should (eq (process-status process) 'open))
@@ -226,93 +226,49 @@
   "On Windows a failure with code 14 of an IPv6 attempt is dialled again."
   (dualstack-test-with-servers ((six 'ipv6))
     (let* ((system-type 'windows-nt)
-           (race (dualstack-race-start
+           (race (dualstack-race--start
                   (dualstack-race-test--addresses (dualstack-test-port six) 'ipv6)
                   (list :name "test" :host "localhost" :service 1)
                   :coding dualstack-race-test--coding))
-           (attempt (car (dualstack-race-attempts race))))
-      (should (dualstack-race-running-p race))
+           (attempt (car (dualstack-race--attempts race))))
+      (should (dualstack-race--running-p race))
       ;; The event that w32 builds give to the sentinel of a connected socket.
-      (funcall (process-sentinel (dualstack-race-attempt-process attempt))
-               (dualstack-race-attempt-process attempt) "failed with code 14\n")
-      (should (eq (dualstack-race-state race) 'won))
-      (let ((process (dualstack-race-adopt race)))
+      (funcall (process-sentinel (dualstack-attempt--process attempt))
+               (dualstack-attempt--process attempt) "failed with code 14\n")
+      (should (eq (dualstack-race--state race) 'won))
+      (let ((process (dualstack-race--adopt race)))
         (should (equal (process-name process) "test"))
         (should (eq (process-status process) 'open))
         (delete-process process)))))
 
-(dualstack-deftest dualstack-race-nested ()
-  "A race inside another's wait neither aborts nor delays the outer one."
-  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
-    (dualstack-test-with-servers ((six 'ipv6 :service port))
-      (let* ((inner nil)
-             (inner-end nil)
-             (timer (run-at-time
-                     0.01 nil
-                     (lambda ()
-                       (setq inner (dualstack-race-test--run
-                                    (dualstack-race-test--addresses port 'ipv4)
-                                    :timeout 0.3)
-                             inner-end (float-time)))))
-             ;; Its second attempt connects while the inner race waits.
-             (outer (dualstack-race-test--run
-                     (dualstack-race-test--addresses port 'ipv4 'ipv6)
-                     :attempt-delay 0.1))
-             (outer-end (float-time)))
-        (should-not (memq timer timer-list))
-        (should (eq (dualstack-race-state inner) 'timeout))
-        (should (eq (dualstack-race-state outer) 'won))
-        (should (< (- outer-end inner-end) 0.05))
-        (delete-process (dualstack-race-adopt outer))))))
-
-(dualstack-deftest dualstack-race-inside-a-foreign-wait ()
-  "A wait of other code, in a timer inside ours, is not cut short."
-  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
-    (dualstack-test-with-servers ((six 'ipv6 :service port))
-      (let* ((finished nil)
-             (timer (run-at-time 0 nil (lambda ()
-                                         (sleep-for 0.2)
-                                         (setq finished t))))
-             (race (dualstack-race-test--run
-                    (dualstack-race-test--addresses port 'ipv4 'ipv6)
-                    :attempt-delay 0.02)))
-        (should-not (memq timer timer-list))
-        (should finished)
-        (should (eq (dualstack-race-state race) 'won))
-        (delete-process (dualstack-race-adopt race))))))
-
-(dualstack-deftest dualstack-race-inside-a-filter ()
-  "A race can run inside a process filter, while another waits."
-  (dualstack-test-with-servers ((four 'ipv4))
-    (dualstack-test-with-stall (port "--black-hole")
-      (let* ((inner nil)
-             (addresses (dualstack-race-test--addresses (dualstack-test-port four)
-                                                        'ipv6 'ipv4))
-             (child (make-process
-                     :name "echo" :noquery t
-                     :command (dualstack-test-python-command "print('x', end='')")
-                     :sentinel #'ignore :connection-type 'pipe
-                     :filter (lambda (_process _string)
-                               (setq inner (dualstack-race-test--run addresses)))))
-             (outer (dualstack-race-test--run
-                     (dualstack-race-test--addresses port 'ipv6)
-                     :timeout 0.5)))
-        (dualstack-test-wait (lambda () inner))
-        (dualstack-test-wait (lambda () (not (process-live-p child))))
-        (should (eq (dualstack-race-state outer) 'timeout))
-        (should (eq (dualstack-race-state inner) 'won))
-        (delete-process (dualstack-race-adopt inner))))))
+(defmacro dualstack-race-test-with-quit (seconds &rest body)
+  "Run BODY, and quit after SECONDS, as by a thread that types.
+Nobody's timer runs in a race."
+  (declare (indent 1))
+  `(let ((inhibit-quit t)
+         (thread (make-thread (lambda ()
+                                (sleep-for ,seconds)
+                                (let ((inhibit-quit t))
+                                  (setq quit-flag t))))))
+     (prog1
+         (unwind-protect
+             (let ((inhibit-quit nil))
+               ,@body)
+           ;; The thread, too, may have been quit.
+           (condition-case nil (thread-join thread) (quit nil)))
+       ;; Not in the former: its end restores the flag.
+       (setq quit-flag nil))))
 
 (dualstack-deftest dualstack-race-quit ()
   "Quitting during the wait closes every attempt."
   (dualstack-test-with-stall (port "--black-hole")
-    (let ((timer (run-at-time 0.05 nil (lambda () (setq quit-flag t)))))
+    (dualstack-race-test-with-quit 0.05
       (should (eq 'quit
                   (condition-case nil
                       (dualstack-race-test--run
-                       (dualstack-race-test--addresses port 'ipv6) :timeout 5)
+                       (dualstack-race-test--addresses port 'ipv6)
+                       :timeout 5 :renew 0.02)
                     (quit 'quit))))
-      (should-not (memq timer timer-list))
       (should-not (get-process "test")))))
 
 (dualstack-deftest dualstack-race-quit-at-any-moment ()
@@ -320,17 +276,14 @@
   (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
     (dualstack-test-with-servers ((six 'ipv6 :service port))
       (dotimes (i 100)
-        (let ((timer (run-at-time (* i 0.0003) nil (lambda () (setq quit-flag t)))))
-          (condition-case nil
-              (progn
-                (delete-process
-                 (dualstack-make-network-process :name "test" :host "localhost"
-                                                 :service port))
-                (while (memq timer timer-list)
-                  (accept-process-output nil 0.001)))
-            (quit nil))
-          (cancel-timer timer)
-          (dualstack-forget))
+        (dualstack-race-test-with-quit (* i 0.0003)
+          (setq inhibit-quit t)
+          (let ((process (with-local-quit
+                           (dualstack-make-network-process
+                            :name "test" :host "localhost" :service port))))
+            (when process
+              (delete-process process))))
+        (dualstack-forget)
         (should-not (get-process "test"))
         (mapc #'delete-process (dualstack-test-accepted six))))))
 
@@ -339,28 +292,31 @@
   (dualstack-test-with-stall (port "--black-hole")
     (let* ((race nil)
            (inhibit-quit t)
-           (timer (run-at-time 0.05 nil (lambda () (setq quit-flag t))))
+           (time-left (symbol-function 'dualstack-race--time-left))
            (start (float-time)))
-      (setq race (dualstack-race-test--run
-                  (dualstack-race-test--addresses port 'ipv6) :timeout 30))
-      (should (eq (dualstack-race-state race) 'cancelled))
+      (cl-letf (((symbol-function 'dualstack-race--time-left)
+                 (lambda (race)
+                   (setq quit-flag t)
+                   (funcall time-left race))))
+        (setq race (dualstack-race-test--run
+                    (dualstack-race-test--addresses port 'ipv6) :timeout 30)))
+      (should (eq (dualstack-race--state race) 'cancelled))
       (should (< (- (float-time) start) 10))
       (should quit-flag)
-      (should-not (memq timer timer-list))
       (setq quit-flag nil))))
 
 (dualstack-deftest dualstack-race-buffer-killed ()
-  "A buffer killed during the race ends its attempts, and no error escapes."
+  "A buffer killed during a race in the background ends its attempts."
   (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
     (let* ((buffer (generate-new-buffer "killed"))
-           (timer (run-at-time 0.02 nil (lambda () (kill-buffer buffer))))
-           (race (dualstack-race-test--run
+           (race (dualstack-race--start
                   (dualstack-race-test--addresses port 'ipv4)
-                  :args (list :name "test" :buffer buffer
-                              :host "localhost" :service port)
-                  :timeout 5)))
-      (should-not (memq timer timer-list))
-      (should (eq (dualstack-race-state race) 'failed)))))
+                  (list :name "test" :buffer buffer
+                        :host "localhost" :service port)
+                  :coding dualstack-race-test--coding :timeout 5)))
+      (kill-buffer buffer)
+      (dualstack-test-wait (lambda () (not (dualstack-race--running-p race))))
+      (should (eq (dualstack-race--state race) 'failed)))))
 
 (dualstack-deftest dualstack-race-refuses-a-connection-to-itself ()
   "A socket that the kernel connected to itself counts as refused."

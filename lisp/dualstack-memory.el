@@ -1,0 +1,188 @@
+;;; dualstack-memory.el --- Which address family answered at a port  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The dualstack authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is free software: you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published
+;; by the Free Software Foundation, either version 3 of the License,
+;; or (at your option) any later version.
+;;
+;; This file is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with this file.  If not, see <https://www.gnu.org/licenses/>.
+
+
+;;; Commentary:
+
+;; What was seen of a peer is kept for a while.  It is the order of later
+;; attempts (`dualstack-memory--order') and never more: a family that is
+;; remembered wrongly costs an attempt delay.
+;;
+;; - `answered': the family that connected last goes first.
+;; - `ended': a family whose connection the peer ended at once goes last, as
+;;   docker's proxy and WSL's relay accept and then close what nobody serves.
+;; - `absent': a family that failed where the other connected; it has nothing
+;;   to offer if the other is ended.
+;; - `silent': a family that neither connects nor fails; see dualstack-nowait.el.
+
+;;; Code:
+
+(require 'dualstack-address)
+
+(defcustom dualstack-memory-lifetime 600
+  "Seconds for which the address family that answered is remembered.
+See `dualstack-forget'."
+  :type 'number
+  :group 'dualstack
+  :package-version '(dualstack . "0.1.0"))
+
+(defconst dualstack-memory--early 0.3
+  "Seconds within which the end of a connection means that nobody served it.")
+
+(defvar dualstack--memory (make-hash-table :test #'equal)
+  "What was seen of each peer, by `dualstack-peer'.
+An alist of kinds, as in the commentary of this file, and (FAMILY . EXPIRY),
+EXPIRY being a time as of `float-time'.")
+
+(defun dualstack-peer (host port)
+  "Return the key under which what was seen of HOST at PORT is kept.
+All names of the loopback are one host; its key is PORT."
+  (if (dualstack-localhost-p host)
+      port
+    (cons (downcase host) port)))
+
+(defun dualstack-memory--recall (peer kind)
+  "Return the address family of KIND for PEER, or nil."
+  (let ((entry (cdr (assq kind (gethash peer dualstack--memory)))))
+    (and entry
+         (< (float-time) (cdr entry))
+         (car entry))))
+
+(defun dualstack-memory--note (peer kind family)
+  "Note for `dualstack-memory-lifetime' seconds that FAMILY of PEER is KIND.
+If FAMILY is nil, forget which is."
+  (let ((kinds (assq-delete-all kind (gethash peer dualstack--memory))))
+    (puthash peer
+             (if family
+                 (cons (cons kind (cons family (+ (float-time) dualstack-memory-lifetime)))
+                       kinds)
+               kinds)
+             dualstack--memory)))
+
+(defun dualstack-remembered-family (peer)
+  "Return the address family that last answered for PEER, or nil.
+PEER is as of `dualstack-peer'; `dualstack-policy' must allow the family."
+  (let ((family (dualstack-memory--recall peer 'answered)))
+    (and (memq dualstack-policy (list 'both family))
+         family)))
+
+(defun dualstack-remember (peer family)
+  "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
+  (dualstack-memory--note peer 'answered family)
+  (when (eq family (dualstack-memory--recall peer 'silent))
+    (dualstack-memory--note peer 'silent nil)))
+
+(defun dualstack-memory--absent (peer family)
+  "Note that FAMILY of PEER failed where the other family connected."
+  (dualstack-memory--note peer 'absent family)
+  (unless (eq family (dualstack-memory--recall peer 'ended))
+    (dualstack-memory--note peer 'ended nil)))
+
+(defun dualstack-memory--order (addresses peer)
+  "Return ADDRESSES of PEER in the order of attempts.
+It is that of ADDRESSES, but for what is remembered."
+  (dualstack-memory--judge)
+  (let ((first (dualstack-remembered-family peer))
+        (last (dualstack-memory--recall peer 'ended))
+        (rank nil))
+    (if (not (and (cdr addresses) (or first last)))
+        addresses
+      (setq rank (lambda (address)
+                   (let ((family (dualstack-family address)))
+                     (cond ((eq family last) 2)
+                           ((eq family first) 0)
+                           (t 1)))))
+      (sort (copy-sequence addresses)
+            (lambda (a b) (< (funcall rank a) (funcall rank b)))))))
+
+;;;###autoload
+(defun dualstack-forget (&optional host service)
+  "Forget which address family answered at HOST and SERVICE.
+Without arguments, and when called as a command, forget them all.  The
+next connection tries the families anew."
+  (interactive)
+  (if host
+      (remhash (dualstack-peer host (dualstack-port service))
+               dualstack--memory)
+    (clrhash dualstack--memory)
+    (when (called-interactively-p 'interactive)
+      (message "Forgotten: the next connections try both address families"))))
+
+;;;; Connections that end at once
+
+;; The filter and the sentinel are the caller's.  So the process is looked at: as
+;; soon as Emacs waits, after `dualstack-memory--early', and when the peer is to
+;; be connected to again.
+
+(defvar dualstack-memory--young nil
+  "Connections not older than `dualstack-memory--early', newest first.
+Each is a list (PROCESS PEER FAMILY START POSITION WAITED): START is a time as
+of `float-time', POSITION that of the process mark then.  WAITED is non-nil
+once Emacs has waited while the process was open.")
+
+(defvar dualstack-memory--timer nil
+  "The timer that looks at `dualstack-memory--young', or nil.")
+
+(defun dualstack-memory--watch (process peer family)
+  "Watch whether the connection PROCESS to PEER by FAMILY ends at once."
+  (push (list process peer family (float-time)
+              (marker-position (process-mark process)) nil)
+        dualstack-memory--young)
+  (when dualstack-memory--timer
+    (cancel-timer dualstack-memory--timer))
+  (setq dualstack-memory--timer (run-at-time 0 nil #'dualstack-memory--look)))
+
+(defun dualstack-memory--look ()
+  "Note which connections have outlived a wait; judge them when they are due."
+  (dolist (young dualstack-memory--young)
+    (setf (nth 5 young) (eq (process-status (car young)) 'open)))
+  (dualstack-memory--judge)
+  (setq dualstack-memory--timer
+        (and dualstack-memory--young
+             (run-at-time dualstack-memory--early nil #'dualstack-memory--look))))
+
+(defun dualstack-memory--judge ()
+  "Learn from the young connections that have ended, and drop the old ones."
+  (let ((now (float-time))
+        (rest nil))
+    (dolist (young (prog1 dualstack-memory--young
+                     (setq dualstack-memory--young nil)))
+      (pcase-let ((`(,process ,peer ,family ,start . ,_) young))
+        (cond ((eq (process-status process) 'closed)
+               (when (dualstack-memory--ended-by-peer-p young)
+                 (unless (memq (dualstack-memory--recall peer 'absent)
+                               (remq family '(ipv4 ipv6)))
+                   (dualstack-memory--note peer 'ended family))))
+              ((< (- now start) dualstack-memory--early)
+               (push young rest)))))
+    (setq dualstack-memory--young (nreverse rest))))
+
+(defun dualstack-memory--ended-by-peer-p (young)
+  "Return non-nil if the peer of YOUNG, which is closed, may have ended it.
+Emacs's exit status tells, unless the caller has deleted the process since.
+A connection that has put something into its buffer was served."
+  (let* ((process (car young))
+         (mark (marker-position (process-mark process))))
+    (and (or (eq 256 (process-exit-status process))
+             (nth 5 young))
+         (equal mark (nth 4 young)))))
+
+(provide 'dualstack-memory)
+
+;;; dualstack-memory.el ends here
