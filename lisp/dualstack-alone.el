@@ -25,98 +25,158 @@
 ;; for a wait that must be like the former.
 ;;
 ;; 1. The lists of timers are empty meanwhile.
-;; 2. Every other process is locked to a thread that has ended (see
-;;    `set-process-thread').  Emacs then leaves its descriptors alone: what
-;;    it sends waits in the kernel, in order, and so do clients of a server.
-;; 3. A child that exits is noticed all the same.  What it wrote last and its
-;;    event are collected, and a timer of no delay hands them over.
+;; 2. Connections, pipes and servers are stopped: what they get waits in the
+;;    kernel, and so do a server's clients.
+;; 3. What cannot be stopped (a child, a connection in the making) has its
+;;    output and events collected.  They are handed over by a timer of no
+;;    delay, or together with what comes next, in their order.
+;;
+;; To lock the others to a thread that has ended would stop them all, too, but
+;; the descriptor of a child that exits stays locked, and so deaf.
 
 ;;; Code:
 
-(defvar dualstack-alone--nobody nil
-  "A thread that has ended, or nil before it is needed.")
+(require 'cl-lib)
+
+(cl-defstruct (dualstack-alone--held
+               (:conc-name dualstack-alone--held-)
+               (:copier nil)
+               (:predicate nil))
+  "What PROCESS had before it was held: its FILTER and SENTINEL.
+CONTACT is the list that Emacs keeps of it, and LENGTH its length."
+  process filter sentinel contact length)
+
+(defvar dualstack-alone--all-held nil
+  "The records of processes whose output and events are collected.")
+
+(defvar dualstack-alone--late nil
+  "What was collected: lists (COLLECTOR PROCESS STRING), oldest first.")
+
+(defvar dualstack-alone--depth 0
+  "How many calls of `dualstack-alone' are waiting.")
 
 (defmacro dualstack-alone (&rest body)
   "Run BODY, which may wait, without anybody else's code; return its value.
-Processes that BODY makes are waited for as usual.  It must run in the main
-thread; other threads are not held."
+Processes that BODY makes are waited for as usual, if its waits name one of
+them.  It must run in the main thread; other threads are not held."
   (declare (indent 0) (debug t))
   `(dualstack-alone--call (lambda () ,@body)))
 
 (defun dualstack-alone--call (function)
   "Return what FUNCTION does, called as by `dualstack-alone'."
-  (let ((held nil)
-        (late (list nil)))
+  (let ((depth dualstack-alone--depth)
+        (stopped nil))
     (unwind-protect
         (progn
           (let ((inhibit-quit t))
-            (setq held (dualstack-alone--hold late)))
+            (setq dualstack-alone--depth (1+ depth))
+            (dolist (process (process-list))
+              (if (dualstack-alone--stoppable-p process)
+                  (progn (push process stopped)
+                         (stop-process process))
+                (dualstack-alone--collect process))))
           (let ((timer-list nil)
                 (timer-idle-list nil)
                 ;; Input waits for the end of the call, as in a system call.
                 (throw-on-input nil))
             (funcall function)))
       (let ((inhibit-quit t))
-        (mapc #'funcall held)
-        (when (car late)
-          (run-at-time 0 nil #'dualstack-alone--hand-over (nreverse (car late))))))))
+        (setq dualstack-alone--depth depth)
+        (mapc #'continue-process stopped)
+        (dualstack-alone--release)))))
 
-(defun dualstack-alone--hold (late)
-  "Hold every process; return a list of functions that release them.
-What comes of one all the same is pushed to the car of LATE."
-  (let ((releases nil))
-    (dolist (process (process-list) releases)
-      (when (and (fboundp 'make-thread)
-                 (memq (process-thread process) (list nil main-thread)))
-        (push (dualstack-alone--lock process) releases))
-      (when (dualstack-alone--ends-p process)
-        (push (dualstack-alone--collect process late) releases)))))
+(defun dualstack-alone--stoppable-p (process)
+  "Return non-nil if Emacs can leave PROCESS alone without losing anything.
+It must not wait for its connection: Emacs would then begin to read from it
+too early.  To continue a serial port empties its buffer."
+  (and (memq (process-type process) '(network pipe))
+       (memq (process-status process) '(open listen run))))
 
-(defun dualstack-alone--lock (process)
-  "Lock PROCESS to nobody; return a function to undo that."
-  (let ((owner (process-thread process)))
-    (unless dualstack-alone--nobody
-      (thread-join (setq dualstack-alone--nobody (make-thread #'ignore "nobody"))))
-    (set-process-thread process dualstack-alone--nobody)
-    (lambda () (set-process-thread process owner))))
-
-(defun dualstack-alone--ends-p (process)
-  "Return non-nil if Emacs may tell the sentinel of PROCESS, locked or not.
-That is a child, or a connection whose end it has not yet told.  In an
-Emacs without threads, where none can be locked, it is every process."
-  (or (not (fboundp 'make-thread))
-      (eq (process-type process) 'real)
-      (not (memq (process-status process) '(open listen connect run stop)))))
-
-(defun dualstack-alone--collect (process late)
-  "Collect for PROCESS in the car of LATE; return a function to undo that.
-Each element is a list (PLACE PROCESS STRING), PLACE being the function that returns
-the filter or the sentinel."
-  (let ((filter (process-filter process))
-        (sentinel (process-sentinel process)))
-    ;; One that does not read has nothing to collect.
-    (unless (eq filter t)
-      (set-process-filter process
-                          (lambda (process string)
-                            (push (list #'process-filter process string) (car late)))))
-    (set-process-sentinel process
-                          (lambda (process string)
-                            (push (list #'process-sentinel process string) (car late))))
-    (lambda ()
+(defun dualstack-alone--collect (process)
+  "Collect what comes of PROCESS, unless it is stopped or collected already."
+  (unless (or (eq (process-status process) 'stop)
+              (eq (process-sentinel process) #'dualstack-alone--tell))
+    (let ((contact (and (not (eq (process-type process) 'real))
+                        (process-contact process t t)))
+          (filter (process-filter process)))
+      (push (make-dualstack-alone--held
+             :process process :filter filter :sentinel (process-sentinel process)
+             :contact contact :length (length contact))
+            dualstack-alone--all-held)
+      ;; One that does not read has nothing to collect.
       (unless (eq filter t)
-        (set-process-filter process filter))
-      (set-process-sentinel process sentinel))))
+        (set-process-filter process #'dualstack-alone--read))
+      (set-process-sentinel process #'dualstack-alone--tell))))
 
-(defun dualstack-alone--hand-over (calls)
-  "Call what CALLS has, of `dualstack-alone--collect', as Emacs would have."
-  (pcase-dolist (`(,place ,process ,string) calls)
-    (condition-case err
-        (save-match-data
-          (save-current-buffer
-            (let ((function (funcall place process)))
-              (when (functionp function)
-                (funcall function process string)))))
-      (error (message "error in %s: %s" place (error-message-string err))))))
+(defun dualstack-alone--read (process string)
+  "Collect STRING, which PROCESS wrote."
+  (dualstack-alone--add #'dualstack-alone--read process string))
+
+(defun dualstack-alone--tell (process string)
+  "Collect STRING, an event of PROCESS."
+  (dualstack-alone--add #'dualstack-alone--tell process string))
+
+(defun dualstack-alone--add (collector process string)
+  "Note that COLLECTOR got STRING from PROCESS.
+Once nobody waits alone any more, it is handed over after what came before."
+  (setq dualstack-alone--late
+        (nconc dualstack-alone--late (list (list collector process string))))
+  (when (= dualstack-alone--depth 0)
+    (dualstack-alone--hand-over)))
+
+(defun dualstack-alone--release ()
+  "Let others go on once nobody waits alone any more."
+  (when (= dualstack-alone--depth 0)
+    (if dualstack-alone--late
+        (run-at-time 0 nil #'dualstack-alone--hand-over)
+      (dualstack-alone--restore))))
+
+(defun dualstack-alone--restore ()
+  "Give the processes that are collected from their functions back.
+One whose function was changed meanwhile keeps the new one."
+  (let ((all dualstack-alone--all-held))
+    (setq dualstack-alone--all-held nil)
+    (dolist (held all)
+      (let ((process (dualstack-alone--held-process held))
+            (length (dualstack-alone--held-length held)))
+        (when (eq (process-filter process) #'dualstack-alone--read)
+          (set-process-filter process (dualstack-alone--held-filter held)))
+        (when (eq (process-sentinel process) #'dualstack-alone--tell)
+          (set-process-sentinel process (dualstack-alone--held-sentinel held)))
+        ;; Emacs notes the functions there, and need not have had them.
+        (when (> length 0)
+          (setcdr (nthcdr (1- length) (dualstack-alone--held-contact held)) nil))))))
+
+(defun dualstack-alone--hand-over ()
+  "Call with what was collected those to whom it belongs now, in its order.
+Their functions are theirs again before the last of it, and not before, so
+that nothing newer overtakes the rest."
+  (while dualstack-alone--late
+    (pcase-let ((`(,collector ,process ,string) (pop dualstack-alone--late)))
+      (unless dualstack-alone--late
+        (dualstack-alone--restore))
+      (condition-case err
+          (save-match-data
+            (save-current-buffer
+              (funcall (dualstack-alone--function collector process)
+                       process string)))
+        (error (message "error in %s: %s"
+                        (if (eq collector #'dualstack-alone--read) "process filter"
+                          "process sentinel")
+                        (error-message-string err)))))))
+
+(defun dualstack-alone--function (collector process)
+  "Return the function of PROCESS that COLLECTOR stands for."
+  (let* ((read (eq collector #'dualstack-alone--read))
+         (now (if read (process-filter process) (process-sentinel process)))
+         (held (and (eq now collector)
+                    (cl-find process dualstack-alone--all-held
+                             :key #'dualstack-alone--held-process)))
+         (function (cond ((null held) now)
+                         (read (dualstack-alone--held-filter held))
+                         (t (dualstack-alone--held-sentinel held)))))
+    ;; A filter may have become t meanwhile.
+    (if (functionp function) function #'ignore)))
 
 (provide 'dualstack-alone)
 

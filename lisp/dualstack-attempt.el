@@ -40,8 +40,9 @@ name is left to Emacs.  START and END are times as of `float-time', END nil
 while the attempt runs.  OUTCOME is `won', `lost' (another address was
 faster), `cancelled', `timeout' (of the whole race), a string that says why
 the connection failed, or nil while the attempt runs.  PROCESS is the
-attempt's process."
-  address start end outcome process)
+attempt's process, UNKNOWN how often the system could not say what became
+of one."
+  address start end outcome process (unknown 0))
 
 ;;;; Making and closing
 
@@ -101,8 +102,23 @@ that says why it failed."
           ;; short (WSAEFAULT), once TCP has connected.
           ((and (eql code 14) (dualstack-attempt--ipv6-p attempt)) 'listens)
           ;; WSAEWOULDBLOCK and WSAENOTCONN.
-          ((memql code '(10035 10057)) 'unknown)
+          ((and (memql code '(10035 10057)) (dualstack-attempt--again-p attempt))
+           'unknown)
           (t (dualstack-attempt--event-reason event code)))))
+
+(defconst dualstack-attempt--most-unknown 20
+  "How often an attempt is dialled again because its outcome is unknown.")
+
+(defun dualstack-attempt--again-p (attempt)
+  "Return non-nil if ATTEMPT, of unknown outcome, may be dialled again."
+  (< (cl-incf (dualstack-attempt--unknown attempt)) dualstack-attempt--most-unknown))
+
+(defun dualstack-attempt--unknown-error-p (attempt err)
+  "Return non-nil if ERR does not tell the outcome of ATTEMPT.
+Also a blocking connect of Windows is now and then said to be under way."
+  (and (eq system-type 'windows-nt)
+       (equal (nth 2 err) "Resource temporarily unavailable")
+       (dualstack-attempt--again-p attempt)))
 
 (defun dualstack-attempt--ipv6-p (attempt)
   "Return non-nil if ATTEMPT dials an IPv6 address."

@@ -190,7 +190,7 @@ the race ask for, and begins to read."
 ;;;; Who steps
 
 (defun dualstack-race--wait (race)
-  "Step and wait by turns until RACE is settled; `quit' cancels it."
+  "Step and wait in alternation until RACE is settled; `quit' cancels it."
   (unwind-protect
       (while (progn (dualstack-race--step race)
                     (dualstack-race--running-p race))
@@ -388,12 +388,15 @@ Emacs does not ask about it at exit."
 
 (defun dualstack-race--refused (race attempt err)
   "Take note of the error ERR that dialling ATTEMPT in RACE gave."
-  (if (or (dualstack-attempt--file-error-p err)
-          (symbolp (dualstack-attempt--address attempt)))
-      (dualstack-race--failed race attempt (dualstack-attempt--error-reason err))
-    (dualstack-attempt--close attempt (error-message-string err))
-    (setf (dualstack-race--err race) err)
-    (dualstack-race--settle race 'failed)))
+  (cond ((dualstack-attempt--unknown-error-p attempt err)
+         (dualstack-race--dial race attempt dualstack-race--nowait))
+        ((or (dualstack-attempt--file-error-p err)
+             (symbolp (dualstack-attempt--address attempt)))
+         (dualstack-race--failed race attempt (dualstack-attempt--error-reason err)))
+        (t
+         (dualstack-attempt--close attempt (error-message-string err))
+         (setf (dualstack-race--err race) err)
+         (dualstack-race--settle race 'failed))))
 
 (defun dualstack-race--failed (race attempt reason)
   "End ATTEMPT of RACE because of REASON, a string; the next is due."

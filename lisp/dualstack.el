@@ -348,7 +348,7 @@ less."
 (autoload 'dualstack-sidecar-start "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
-(autoload 'dualstack-wait-for-port \"dualstack-async\")
+(autoload 'dualstack-wait-for-port "dualstack-async")
 
 ;; What has options or faces, which `customize-group' loads to show them.
 ;;;###autoload
