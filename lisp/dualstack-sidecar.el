@@ -446,10 +446,15 @@ A child that goes on without it is of no use, and counts as crashed."
              (eq connection (dualstack-sidecar-connection sidecar)))
     (setf (dualstack-sidecar--timer sidecar)
           (run-at-time dualstack-sidecar--farewell nil
-                       (lambda ()
-                         (dualstack-sidecar--crash
-                          sidecar (format "its connection is gone: %s"
-                                          (dualstack-epc-connection-ended connection))))))))
+                       #'dualstack-sidecar--outlived sidecar connection))))
+
+(defun dualstack-sidecar--outlived (sidecar connection)
+  "Note that SIDECAR goes on without CONNECTION.
+One that has ended meanwhile says why itself, when Emacs comes to it."
+  (when (process-live-p (dualstack-sidecar-process sidecar))
+    (dualstack-sidecar--crash
+     sidecar (format "its connection is gone: %s"
+                     (dualstack-epc-connection-ended connection)))))
 
 (defun dualstack-sidecar--crash (sidecar reason)
   "Note that SIDECAR, which ran, does not any longer, for REASON.

@@ -12,6 +12,8 @@
 #
 # The Debians are kept in FRESH_ROOT (~/.cache/dualstack/fresh).  A machine that takes more than
 # FRESH_SECONDS (2400) is ended, and has failed.  Needs root, debootstrap and unshare.
+# Read as a whole before it runs, as a run takes long and the file may change meanwhile.
+{
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${FRESH_ROOT:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/dualstack/fresh}
@@ -149,4 +151,5 @@ for release in "${releases[@]}"; do
 done
 printf '\n%s\n\n' "$table"
 echo "new machines: $passed passed, $failed failed, $skipped skipped"
-((failed == 0))
+exit $((failed > 0))
+}
