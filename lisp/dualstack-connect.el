@@ -26,6 +26,7 @@
 
 (require 'comint)
 (require 'dualstack)
+(require 'dualstack-view)
 
 (defvar dualstack-connect-history nil
   "Ports that `dualstack-connect' was used with, newest first, as strings.")
@@ -48,6 +49,7 @@ to diagnose why none did."
          (buffer (format "*%s*" name))
          (start (float-time)))
     (unless (comint-check-proc buffer)
+      (message "Connecting to %s:%s... (C-g to quit)" host service)
       (condition-case err
           (dualstack-connect--open buffer name host service)
         (file-error
@@ -68,8 +70,8 @@ to diagnose why none did."
                           (interactive)
                           (dualstack-diagnose host port)))
     (set-transient-map map)
-    (user-error "%s; type d to see why"
-                (or (plist-get (nthcdr 3 err) :attempts) (error-message-string err)))))
+    (user-error "Cannot connect to %s:%s; type d to see why (%s)" host port
+                (dualstack-view-error err))))
 
 (defun dualstack-connect-read-peer ()
   "Read a host and a port, and return them as a list."

@@ -43,7 +43,7 @@
 
 (defun dualstack-diagnose-draw--bar (group address start seconds outcome)
   "Return a bar of GROUP for ADDRESS from START on for SECONDS, with OUTCOME."
-  (list :group group :label (dualstack-address-string address)
+  (list :group group :label (dualstack-diagnose-probe--literal address)
         :start start :end (+ start seconds)
         :outcome (if (stringp outcome) 'failed outcome)))
 
@@ -52,7 +52,7 @@
   (let ((now 0.0)
         (bars nil)
         (done nil))
-    (pcase-dolist (`(,address ,outcome ,seconds) probes)
+    (pcase-dolist (`(,address ,outcome ,seconds . ,_) probes)
       (unless done
         (push (dualstack-diagnose-draw--bar "Emacs" address now seconds outcome) bars)
         (setq now (+ now seconds)
@@ -61,14 +61,15 @@
 
 (defun dualstack-diagnose-draw-ours (probes)
   "Return the bars of our way to PROBES: all of them, by the attempt delay.
-What was not needed any longer ends when another connects."
-  (let* ((probes (sort (copy-sequence probes)
+What was not needed any longer ends when another connects.  Of localhost's
+addresses `dualstack-policy' allows all or one."
+  (let* ((probes (sort (dualstack-diagnose-draw--allowed probes)
                        (lambda (a b)
                          (and (eq (dualstack-family (car a)) dualstack-preferred-family)
                               (not (eq (dualstack-family (car b))
                                        dualstack-preferred-family))))))
          (start 0.0)
-         (bars (mapcar (pcase-lambda (`(,address ,outcome ,seconds))
+         (bars (mapcar (pcase-lambda (`(,address ,outcome ,seconds . ,_))
                          (prog1 (dualstack-diagnose-draw--bar "dualstack" address start
                                                               seconds outcome)
                            (setq start (+ start
@@ -84,6 +85,15 @@ What was not needed any longer ends when another connects."
              collect (if (and won (> (plist-get bar :end) won))
                          (append (list :end won :outcome 'lost) bar)
                        bar))))
+
+(defun dualstack-diagnose-draw--allowed (probes)
+  "Return a new list of those of PROBES in `dualstack-policy', or of all."
+  (let ((families (dualstack-families)))
+    (copy-sequence
+     (or (cl-remove-if-not (lambda (probe)
+                             (memq (dualstack-family (car probe)) families))
+                           probes)
+         probes))))
 
 (defun dualstack-diagnose-draw-cost (bars)
   "Return the seconds after which BARS have connected, or have all failed."
@@ -107,31 +117,32 @@ What was not needed any longer ends when another connects."
     (_ 'dualstack-diagnose-failed)))
 
 (defun dualstack-diagnose-draw--word (bar)
-  "Return what became of BAR, in a word."
-  (pcase (plist-get bar :outcome)
-    ('open "connected") ('silent "silent") ('lost "given up") (_ "refused")))
+  "Return what became of BAR, and the time that took."
+  (format "%s, %s"
+          (pcase (plist-get bar :outcome)
+            ('open "connected") ('silent "silent") ('lost "given up") (_ "refused"))
+          (dualstack-diagnose-draw-time (- (plist-get bar :end) (plist-get bar :start)))))
 
 (defun dualstack-diagnose-draw-text (bars)
-  "Return BARS drawn in characters, 40 columns for the longest time.
+  "Return BARS drawn in characters, within 80 columns.
 What connects is drawn with =, what fails with x, what is given up with -."
-  (let ((scale (/ 40.0 (max 1e-6 (cl-loop for bar in bars maximize (plist-get bar :end)))))
-        (group nil))
+  (let* ((label (min 26 (cl-loop for bar in bars maximize (length (plist-get bar :label)))))
+         (width (- 79 13 label 2 20))   ; The outcome has 20 columns.
+         (scale (/ width (max 1e-6 (cl-loop for bar in bars maximize (plist-get bar :end)))))
+         (group nil))
     (mapconcat
      (lambda (bar)
-       (let* ((start (round (* scale (plist-get bar :start))))
+       (let* ((start (min (1- width) (round (* scale (plist-get bar :start)))))
               (length (max 1 (- (round (* scale (plist-get bar :end))) start)))
               (char (pcase (plist-get bar :outcome) ('open ?=) ('lost ?-) (_ ?x))))
          (prog1 (concat
-                 (format "  %-10s %-22s|" (if (equal group (plist-get bar :group)) ""
-                                            (plist-get bar :group))
-                         (plist-get bar :label))
+                 (format "  %-10s %s |" (if (equal group (plist-get bar :group)) ""
+                                          (plist-get bar :group))
+                         (truncate-string-to-width (plist-get bar :label) label nil ?\s))
                  (make-string start ?\s)
                  (propertize (make-string length char)
                              'face (dualstack-diagnose-draw--face bar))
-                 " " (dualstack-diagnose-draw--word bar) ", "
-                 (dualstack-diagnose-draw-time (- (plist-get bar :end)
-                                                  (plist-get bar :start)))
-                 "\n")
+                 " " (dualstack-diagnose-draw--word bar) "\n")
            (setq group (plist-get bar :group)))))
      bars "")))
 
@@ -143,20 +154,27 @@ What connects is drawn with =, what fails with x, what is given up with -."
                (mapcar (lambda (part) (/ part 256)) (color-values color)))
       "gray")))
 
+(defun dualstack-diagnose-draw-colors ()
+  "Return the colors of a picture by the theme of now, a list."
+  (mapcar #'dualstack-diagnose-draw--color
+          '(default dualstack-diagnose-open dualstack-diagnose-failed
+            dualstack-diagnose-lost)))
+
 (defun dualstack-diagnose-draw-svg (bars)
   "Return BARS drawn as an SVG object, see `svg-create'.
-Besides by its color, each bar tells by a word what became of it."
+Besides by its color, each bar tells by a word what became of it; one that is
+too short to be seen is drawn longer."
   (let* ((row 22)
-         (left 290)
-         (width 340)
-         (svg (svg-create (+ left width 170) (+ 10 (* row (length bars)))))
+         (left (+ 110 (* 8 (cl-loop for bar in bars maximize (length (plist-get bar :label))))))
+         (width 300)
+         (svg (svg-create (+ left width 150) (+ 10 (* row (length bars)))))
          (scale (/ width (max 1e-6 (cl-loop for bar in bars maximize (plist-get bar :end)))))
          (text (dualstack-diagnose-draw--color 'default))
          (group nil)
          (y 5))
     (dolist (bar bars)
       (let* ((start (+ left (* scale (plist-get bar :start))))
-             (length (max 2 (* scale (- (plist-get bar :end) (plist-get bar :start)))))
+             (length (max 6 (* scale (- (plist-get bar :end) (plist-get bar :start)))))
              (say (lambda (x string)
                     (svg-text svg string :x x :y (+ y 15) :fill text
                               :font-family "sans-serif" :font-size 13))))
@@ -167,9 +185,7 @@ Besides by its color, each bar tells by a word what became of it."
                        :fill (dualstack-diagnose-draw--color
                               (dualstack-diagnose-draw--face bar)))
         (funcall say (+ start length 6)
-                 (format "%s, %s" (dualstack-diagnose-draw--word bar)
-                         (dualstack-diagnose-draw-time
-                          (- (plist-get bar :end) (plist-get bar :start)))))
+                 (dualstack-diagnose-draw--word bar))
         (setq group (plist-get bar :group)
               y (+ y row))))
     svg))

@@ -20,223 +20,267 @@
 ;;; Commentary:
 
 ;; Gathers the facts that a diagnosis rests on: what the name resolves to,
-;; what each address answers and after what time, and who listens.  Nothing
-;; here blocks for long, but for the look-up of a name that is not localhost.
+;; who listens, what each address answers and after what time, and what it
+;; does then.  Nothing here blocks: a name is looked up by a child Emacs.
+;;
+;; The steps follow each other, each calling the next one.  A RUN is a list
+;; whose car gives up the step that is under way, or nil.
 
 ;;; Code:
 
 (require 'cl-lib)
 (require 'subr-x)
 (require 'dualstack)
+(require 'dualstack-diagnose-listeners)
 
 (defconst dualstack-diagnose-probe-timeout 4
   "Seconds after which an address that does not answer is called silent.")
 
+(defconst dualstack-diagnose-probe-watch 0.3
+  "Seconds for which an address that has connected is looked at.")
+
+(defconst dualstack-diagnose-probe--most 6
+  "How many addresses of a host are tried.")
+
 (cl-defstruct (dualstack-diagnose-facts (:constructor dualstack-diagnose-facts-make)
                                         (:copier nil))
   "What was found out about HOST and PORT.
-ADDRESSES are those that HOST resolves to, in the resolver's order, vectors
-as of `format-network-address'; LOOKUP is the seconds that took.  PROBES is a
-list, in that order, of (ADDRESS OUTCOME SECONDS), OUTCOME being `open',
-`silent' or a string that says why not.  LISTENERS is a list of plists, see
-`dualstack-diagnose-listeners'.  PROXY is the proxy that catches HOST, or
-nil."
-  host port addresses lookup probes listeners proxy)
+ADDRESSES are those that are tried, in the order that the resolver has them,
+vectors as of `format-network-address'; LOOKUP is the seconds that took.
+LOCALHOST is what this machine's resolver has for localhost, or nil if HOST
+is another.  PROBES is a list, in that order, of (ADDRESS OUTCOME SECONDS
+THEN), OUTCOME being `open', `silent' or a string that says why not; THEN is
+what an open address does afterwards: `serves' if it says something,
+`resets' if it closes, `quiet' otherwise.  LISTENERS is a list of plists, see
+`dualstack-diagnose-listeners'.  PROXY is the proxy of url.el that catches
+HOST, or nil.  EXCLUDED is the range of ports that Windows keeps, a cons."
+  host port addresses lookup localhost probes listeners proxy excluded)
 
 (defun dualstack-diagnose-probe (host port then)
   "Gather the facts about HOST and PORT, then call THEN with them.
 Return a function of no arguments that gives this up."
-  (let* ((start (float-time))
-         (addresses (dualstack-diagnose-probe--resolve host port))
-         (facts (dualstack-diagnose-facts-make
-                 :host host :port port :addresses addresses
-                 :lookup (- (float-time) start)
-                 :listeners (and (dualstack-diagnose-probe--local-p host addresses)
-                                 (dualstack-diagnose-listeners port))
-                 :proxy (dualstack-diagnose-probe--proxy host)))
-         (race (list nil)))
-    (dualstack-diagnose-probe--next facts addresses race then)
+  (dualstack-check-host host)
+  (let ((run (list nil))
+        (start (float-time)))
+    (dualstack-diagnose-probe--resolve
+     host port run
+     (lambda (addresses)
+       (dualstack-diagnose-probe--found
+        (dualstack-diagnose-facts-make
+         :host host :port port :addresses addresses
+         :lookup (- (float-time) start)
+         :localhost (dualstack-diagnose-probe--localhost host)
+         :proxy (dualstack-diagnose-probe--proxy host))
+        run then)))
     (lambda ()
-      (when (car race)
-        (dualstack-race--cancel (car race))))))
+      (when (car run)
+        (funcall (car run))
+        (setcar run nil)))))
 
-(defun dualstack-diagnose-probe--resolve (host port)
-  "Return the addresses of HOST with PORT in the order that Emacs would try.
-For localhost that is ::1 and 127.0.0.1 (RFC 6724), whatever this machine's
-hosts file says, and nil if HOST does not resolve."
-  (if (dualstack-localhost-p host)
-      (list (dualstack-loopback-address 'ipv6 port)
-            (dualstack-loopback-address 'ipv4 port))
-    (let ((dualstack-policy 'both))
-      (ignore-errors (dualstack-addresses host port)))))
+(defun dualstack-diagnose-probe--found (facts run then)
+  "Go on with FACTS, whose addresses are known: who listens, and the probes.
+RUN and THEN are as elsewhere."
+  (let ((probe (lambda (listeners)
+                 (setf (dualstack-diagnose-facts-listeners facts) listeners)
+                 (dualstack-diagnose-probe--next
+                  facts (dualstack-diagnose-facts-addresses facts) run then))))
+    (if (dualstack-diagnose-probe--local-p facts)
+        (dualstack-diagnose-listeners (dualstack-diagnose-facts-port facts) run probe)
+      (funcall probe nil))))
 
-(defun dualstack-diagnose-probe--local-p (host addresses)
-  "Return non-nil if HOST, with ADDRESSES, is this machine."
-  (or (dualstack-localhost-p host)
+(defun dualstack-diagnose-probe--local-p (facts)
+  "Return non-nil if the host of FACTS is this machine."
+  (or (dualstack-localhost-p (dualstack-diagnose-facts-host facts))
       (cl-some (lambda (address)
                  (pcase (dualstack-family address)
                    ('ipv4 (= (aref address 0) 127))
-                   (_ (equal (append address nil)
-                             (append [0 0 0 0 0 0 0 1] (last (append address nil)))))))
-               addresses)))
+                   (_ (equal (butlast (append address nil)) '(0 0 0 0 0 0 0 1)))))
+               (dualstack-diagnose-facts-addresses facts))))
 
-(defun dualstack-diagnose-probe--next (facts addresses race then)
+;;;; Names
+
+(defun dualstack-diagnose-probe--resolve (host port run then)
+  "Call THEN with the addresses of HOST with PORT, in the resolver's order.
+For localhost these are ::1 and 127.0.0.1 (RFC 6724), whatever this machine's
+hosts file says.  The list is empty if HOST does not resolve.  RUN is as in the
+commentary."
+  (let ((numbers (lambda (addresses)
+                   (mapcar (lambda (address)
+                             (let ((copy (copy-sequence address)))
+                               (aset copy (1- (length copy)) port)
+                               copy))
+                           (seq-take (delete-dups addresses)
+                                     dualstack-diagnose-probe--most)))))
+    (cond ((dualstack-localhost-p host)
+           (funcall then (list (dualstack-loopback-address 'ipv6 port)
+                               (dualstack-loopback-address 'ipv4 port))))
+          ((dualstack-diagnose-probe-literal-p host)
+           (funcall then (funcall numbers
+                                  (ignore-errors (network-lookup-address-info host)))))
+          (t (dualstack-diagnose-probe--look-up
+              host run (lambda (addresses) (funcall then (funcall numbers addresses))))))))
+
+(defun dualstack-diagnose-probe-literal-p (host)
+  "Return non-nil if HOST is an address, which no resolver is needed for."
+  (string-match-p "\\`\\(?:[0-9.]+\\|[[:xdigit:].]*:[[:xdigit:]:.]*\\(?:%.*\\)?\\)\\'" host))
+
+(defun dualstack-diagnose-probe--look-up (host run then)
+  "Call THEN with the addresses of HOST, by way of another Emacs.
+RUN is as in the commentary."
+  (let ((form `(progn (princ "\nADDRESSES ")
+                      (prin1 (network-lookup-address-info
+                              ,(dualstack-encode-host host))))))
+    (dualstack-diagnose-listeners-command
+     run (expand-file-name invocation-name invocation-directory)
+     (list "-Q" "--batch" "--eval" (prin1-to-string form))
+     (lambda ()
+       (funcall then (and (re-search-forward "^ADDRESSES " nil t)
+                          (ignore-errors (read (current-buffer)))))))))
+
+(defun dualstack-diagnose-probe--localhost (host)
+  "Return the addresses of localhost by this machine's resolver, if HOST is that.
+They come from the hosts file, so that this does not take long."
+  (and (member (downcase host) '("localhost" "localhost."))
+       (delete-dups (ignore-errors (network-lookup-address-info "localhost")))))
+
+;;;; Probes
+
+(defun dualstack-diagnose-probe--next (facts addresses run then)
   "Probe the first of ADDRESSES, and then the others, one after the other.
-Note what they answer in FACTS, and in the end call THEN with them.  The car
-of RACE is what runs."
+Note what they answer in FACTS, and in the end call THEN with them.  RUN is as
+in the commentary."
   (if (null addresses)
-      (funcall then facts)
-    (setcar race
-            (dualstack-race--start
-             (list (car addresses))
-             (list :name "dualstack-diagnose" :noquery t :sentinel #'ignore)
-             :coding '(binary . binary) :timeout dualstack-diagnose-probe-timeout
-             :on-end (lambda (ended)
-                       (run-at-time 0 nil #'dualstack-diagnose-probe--note facts ended
-                                    addresses race then))))))
+      (dualstack-diagnose-probe--end facts run then)
+    (dualstack-diagnose-probe--connect
+     (car addresses) run
+     (lambda (probe)
+       (setf (dualstack-diagnose-facts-probes facts)
+             (append (dualstack-diagnose-facts-probes facts) (list probe)))
+       (dualstack-diagnose-probe--next facts (cdr addresses) run then)))))
 
-(defun dualstack-diagnose-probe--note (facts ended addresses race then)
-  "Note in FACTS what the race ENDED gave; go on, as by `--next'.
-ADDRESSES, RACE and THEN are as there."
-  (unless (eq (dualstack-race--state ended) 'cancelled)
-    (let ((attempt (car (dualstack-race--attempts ended))))
-      (when (dualstack-race--winner ended)
-        (delete-process (dualstack-race--adopt ended)))
-      (setf (dualstack-diagnose-facts-probes facts)
-            (append (dualstack-diagnose-facts-probes facts)
-                    (list (list (car addresses)
-                                (pcase (dualstack-attempt--outcome attempt)
-                                  ('won 'open)
-                                  ('timeout 'silent)
-                                  (reason reason))
-                                (- (dualstack-attempt--end attempt)
-                                   (dualstack-attempt--start attempt))))))
-      (dualstack-diagnose-probe--next facts (cdr addresses) race then))))
+(defun dualstack-diagnose-probe--connect (address run then)
+  "Connect to ADDRESS, and call THEN with (ADDRESS OUTCOME SECONDS THEN).
+RUN is as in the commentary."
+  (let* ((port (aref address (1- (length address))))
+         (host (dualstack-diagnose-probe--literal address))
+         (done nil)
+         (handle (dualstack-open-async
+                  host port :name "dualstack-diagnose" :noquery t
+                  :coding '(binary . binary) :timeout dualstack-diagnose-probe-timeout
+                  :then (lambda (process)
+                          (setq done t)
+                          (let ((probe (dualstack-diagnose-probe--outcome address)))
+                            (dualstack-diagnose-probe--watch
+                             process run
+                             (lambda (what)
+                               (funcall then (append probe (list what)))))))
+                  :else (lambda (_)
+                          (setq done t)
+                          (funcall then (append (dualstack-diagnose-probe--outcome address)
+                                                '(nil)))))))
+    (unless done
+      (setcar run (lambda () (dualstack-cancel handle)))
+      (dualstack-diagnose-probe--poll (lambda () done)))))
+
+(defun dualstack-diagnose-probe--literal (address)
+  "Return ADDRESS, a vector, as a host without its port."
+  (let ((copy (copy-sequence address)))
+    (aset copy (1- (length copy)) 0)
+    (dualstack-address-string copy)))
+
+(defun dualstack-diagnose-probe--poll (done-p)
+  "Take in what comes until DONE-P gives non-nil, for at most 20 ms.
+An answer on this machine takes microseconds.  Waited for by the command loop,
+the first one would have to wait itself, for 35 ms of redisplay."
+  (let ((inhibit-redisplay t)
+        (gc-cons-threshold most-positive-fixnum)
+        (deadline (+ (float-time) 0.02)))
+    (while (and (not (funcall done-p)) (< (float-time) deadline))
+      (accept-process-output nil 0))))
+
+(defun dualstack-diagnose-probe--outcome (address)
+  "Return (ADDRESS OUTCOME SECONDS) for the last attempt, which was to ADDRESS."
+  (let ((attempt (car (dualstack-last-attempts))))
+    (list address
+          (pcase (plist-get attempt :outcome)
+            ('won 'open)
+            ('timeout 'silent)
+            (reason reason))
+          (- (plist-get attempt :end) (plist-get attempt :start)))))
+
+(defun dualstack-diagnose-probe--watch (process run then)
+  "See what PROCESS, which has just connected, does; close it, and call THEN.
+That gets `serves', `resets' or `quiet'.  RUN is as in the commentary."
+  (let* ((timer nil)
+         (end (lambda ()
+                (cancel-timer timer)
+                (set-process-sentinel process #'ignore)
+                (set-process-filter process #'ignore)
+                (delete-process process)))
+         (note (lambda (what)
+                 (funcall end)
+                 (setq timer (run-at-time 0 nil then what))
+                 (setcar run (lambda () (cancel-timer timer))))))
+    (setq timer (run-at-time dualstack-diagnose-probe-watch nil note 'quiet))
+    (setcar run end)
+    (set-process-filter process (lambda (_process _text) (funcall note 'serves)))
+    (set-process-sentinel process (lambda (process _event)
+                                    (unless (process-live-p process)
+                                      (funcall note 'resets))))
+    (unless (process-live-p process)
+      (funcall note 'resets))))
+
+(defun dualstack-diagnose-probe--end (facts run then)
+  "Call THEN with FACTS.  Where Windows may keep the port, ask it before.
+RUN is as in the commentary."
+  (setcar run nil)
+  (if (and (eq system-type 'windows-nt)
+           (dualstack-diagnose-probe--local-p facts)
+           (cl-notany (lambda (probe) (eq (nth 1 probe) 'open))
+                      (dualstack-diagnose-facts-probes facts)))
+      (dualstack-diagnose-listeners-excluded
+       (dualstack-diagnose-facts-port facts) run
+       (lambda (range)
+         (setf (dualstack-diagnose-facts-excluded facts) range)
+         (funcall then facts)))
+    (funcall then facts)))
+
+;;;; Proxies
+
+(defvar url-proxy-services)
 
 (defun dualstack-diagnose-probe--proxy (host)
-  "Return the proxy of the environment that would catch HOST, or nil."
-  (let ((proxy (or (getenv "http_proxy") (getenv "HTTP_PROXY")
-                   (getenv "all_proxy") (getenv "ALL_PROXY")))
-        (except (or (getenv "no_proxy") (getenv "NO_PROXY") "")))
-    (and proxy (not (string= proxy ""))
-         (not (cl-some (lambda (name)
-                         (setq name (string-trim name))
-                         (or (string= name "*")
-                             (and (not (string= name ""))
-                                  (string-suffix-p (string-remove-prefix "." name)
-                                                   host t))))
-                       (split-string except ",")))
+  "Return the proxy that url.el sends requests to HOST to, or nil.
+What it is set to counts before the environment; it has no use for ALL_PROXY."
+  (let* ((services (bound-and-true-p url-proxy-services))
+         (proxy (cl-some (lambda (scheme)
+                           (or (cdr (assoc scheme services))
+                               (dualstack-diagnose-probe--getenv
+                                (concat scheme "_proxy"))))
+                         '("http" "https")))
+         (except (or (cdr (assoc "no_proxy" services))
+                     (dualstack-diagnose-probe--no-proxy))))
+    (and (stringp proxy)
+         (not (and (stringp except)
+                   (ignore-errors (string-match-p except host))))
          ;; It may have a password in it.
          (replace-regexp-in-string "//[^/@]*@" "//" proxy))))
 
-;;;; Who listens
+(defun dualstack-diagnose-probe--getenv (name)
+  "Return the variable NAME of the environment, or in capitals; nil if it is empty."
+  (let ((value (or (getenv (upcase name)) (getenv name))))
+    (and value (not (string= value "")) value)))
 
-(defun dualstack-diagnose-listeners (port)
-  "Return who listens at PORT of this machine, as far as is known.
-Each is a plist: `:family', `ipv4' or `ipv6'; `:address', a string; `:any'
-non-nil if that is every address of the machine; `:pid' and `:program', nil
-if they are not known."
-  (pcase system-type
-    ('gnu/linux (dualstack-diagnose-probe--proc port))
-    ('windows-nt (dualstack-diagnose-probe--command
-                  "netstat" '("-ano" "-p" "TCP")
-                  (lambda () (dualstack-diagnose-probe--parse-netstat port))))
-    (_ (dualstack-diagnose-probe--command
-        "lsof" (list "-nP" (format "-iTCP:%d" port) "-sTCP:LISTEN" "-Fpcn")
-        #'dualstack-diagnose-probe--parse-lsof))))
-
-(defun dualstack-diagnose-probe--command (program args parse)
-  "Return what PARSE gives in a buffer with PROGRAM's output for ARGS.
-Return nil if there is no such PROGRAM."
-  (when (executable-find program)
-    (with-temp-buffer
-      (apply #'call-process program nil t nil args)
-      (goto-char (point-min))
-      (funcall parse))))
-
-(defun dualstack-diagnose-probe--listener (family address pid program)
-  "Return a listener of FAMILY at ADDRESS, with PID and PROGRAM."
-  (list :family family :address address
-        :any (and (member address '("0.0.0.0" "::" "*")) t)
-        :pid pid :program program))
-
-(defun dualstack-diagnose-probe--parse-lsof ()
-  "Return the listeners in the current buffer, the output of lsof -Fpcn."
-  (let (pid program found)
-    (while (not (eobp))
-      (let ((text (buffer-substring (1+ (point)) (line-end-position))))
-        (pcase (char-after)
-          (?p (setq pid (string-to-number text)))
-          (?c (setq program text))
-          (?n (when (string-match "\\`\\(?:\\[\\(.*\\)\\]\\|\\([^:]*\\)\\):[0-9]+\\'" text)
-                (push (dualstack-diagnose-probe--listener
-                       (if (match-string 1 text) 'ipv6 'ipv4)
-                       (or (match-string 1 text) (match-string 2 text)) pid program)
-                      found)))))
-      (forward-line))
-    (nreverse found)))
-
-(defun dualstack-diagnose-probe--parse-netstat (port)
-  "Return the listeners at PORT in the current buffer, the output of netstat.
-That is Windows' netstat -ano; its words are in the user's language."
-  (let (found)
-    (while (re-search-forward
-            (format "^ *TCP +\\(?:\\[\\([^]]*\\)\\]\\|\\([0-9.]+\\)\\):%d +[^ ]+:0 +[^ ]+ +\\([0-9]+\\)"
-                    port)
-            nil t)
-      (push (dualstack-diagnose-probe--listener
-             (if (match-string 1) 'ipv6 'ipv4)
-             (or (match-string 1) (match-string 2))
-             (string-to-number (match-string 3)) nil)
-            found))
-    (nreverse found)))
-
-(defun dualstack-diagnose-probe--proc (port)
-  "Return the listeners at PORT, from /proc of GNU/Linux."
-  (let ((found nil))
-    (pcase-dolist (`(,file . ,family) '(("/proc/net/tcp" . ipv4) ("/proc/net/tcp6" . ipv6)))
-      (with-temp-buffer
-        (ignore-errors (insert-file-contents file))
-        (goto-char (point-min))
-        (while (re-search-forward
-                (format "^ *[0-9]+: \\([0-9A-F]+\\):%04X [0-9A-F:]+ 0A \\(?:[^ ]+ +\\)\\{5\\}\\([0-9]+\\)"
-                        port)
-                nil t)
-          (push (list family (dualstack-diagnose-probe--proc-address (match-string 1))
-                      (match-string 2))
-                found))))
-    (let ((owners (and found (dualstack-diagnose-probe--proc-owners (mapcar #'caddr found)))))
-      (mapcar (pcase-lambda (`(,family ,address ,inode))
-                (let ((pid (cdr (assoc inode owners))))
-                  (dualstack-diagnose-probe--listener
-                   family address pid
-                   (and pid (alist-get 'comm (process-attributes pid))))))
-              (nreverse found)))))
-
-(defun dualstack-diagnose-probe--proc-address (digits)
-  "Return the address that DIGITS are in /proc/net/tcp, words in host order."
-  (let* ((bytes (cl-loop for i from 0 below (length digits) by 2
-                         collect (string-to-number (substring digits i (+ i 2)) 16)))
-         (bytes (cl-loop for word on bytes by #'cddddr
-                         append (reverse (seq-take word 4)))))
-    (if (= (length bytes) 4)
-        (mapconcat #'number-to-string bytes ".")
-      (let ((parts (cl-loop for (high low) on bytes by #'cddr
-                            collect (+ (* 256 high) low))))
-        (cond ((cl-every #'zerop parts) "::")
-              ((equal parts '(0 0 0 0 0 0 0 1)) "::1")
-              (t (mapconcat (lambda (part) (format "%x" part)) parts ":")))))))
-
-(defun dualstack-diagnose-probe--proc-owners (inodes)
-  "Return an alist of those of INODES, strings, that a process has open, and pids."
-  (let ((names (mapcar (lambda (inode) (cons (format "socket:[%s]" inode) inode)) inodes))
-        (found nil))
-    (dolist (pid (list-system-processes))
-      (dolist (file (ignore-errors (directory-files (format "/proc/%d/fd" pid) t "\\`[0-9]" t)))
-        (let ((inode (cdr (assoc (file-symlink-p file) names))))
-          (when inode
-            (push (cons inode pid) found)))))
-    found))
+(defun dualstack-diagnose-probe--no-proxy ()
+  "Return a regexp for no_proxy as url.el has it, or nil.
+To it a name there is a wildcard pattern for any part of a host's name."
+  (let ((names (split-string (or (dualstack-diagnose-probe--getenv "no_proxy") "")
+                             "[, ]+" t)))
+    (and names
+         (mapconcat (lambda (name)
+                      (replace-regexp-in-string
+                       "\\\\?\\*" ".*" (regexp-quote name) t t))
+                    names "\\|"))))
 
 (provide 'dualstack-diagnose-probe)
 

@@ -20,9 +20,10 @@
 ;;; Commentary:
 
 ;; `dualstack-diagnose' says in one screen why connecting to a host and port
-;; is slow, or refused, and what to do about it.  The facts come from
-;; dualstack-diagnose-probe.el, the picture from dualstack-diagnose-draw.el;
-;; here is what they mean.
+;; is slow, or refused, and what to do about it: the verdict and the cure
+;; first, and below them what was found.  The facts come from
+;; dualstack-diagnose-probe.el, what they mean from
+;; dualstack-diagnose-verdict.el, the picture from dualstack-diagnose-draw.el.
 
 ;;; Code:
 
@@ -30,213 +31,119 @@
 (require 'dualstack)
 (require 'dualstack-diagnose-probe)
 (require 'dualstack-diagnose-draw)
+(require 'dualstack-diagnose-verdict)
 (require 'dualstack-connect)
 (require 'dualstack-mode)
-
-;;;; What the facts mean
-
-(defun dualstack-diagnose-verdict (facts)
-  "Return the verdict on FACTS, a list (KIND SENTENCE CURE).
-KIND is a symbol; SENTENCE says what is the matter; CURE is a line of Lisp or
-a change to the server, or nil if nothing is to be done."
-  (or (and (not (dualstack-diagnose--families
-                 (dualstack-diagnose-facts-probes facts) 'open))
-           (dualstack-diagnose--verdict-nobody facts))
-      (and (dualstack-localhost-p (dualstack-diagnose-facts-host facts))
-           (dualstack-diagnose--verdict-localhost facts))
-      (dualstack-diagnose--verdict-answered facts)))
-
-(defun dualstack-diagnose--silent (facts)
-  "Return the address in FACTS that does not answer, a string, or nil."
-  (let ((probe (cl-find 'silent (dualstack-diagnose-facts-probes facts) :key #'cadr)))
-    (and probe (dualstack-address-string (car probe)))))
-
-(defun dualstack-diagnose--verdict-nobody (facts)
-  "Return the verdict on FACTS if no address is open."
-  (let ((host (dualstack-diagnose-facts-host facts))
-        (port (dualstack-diagnose-facts-port facts))
-        (silent (dualstack-diagnose--silent facts)))
-    (cond
-     ((null (dualstack-diagnose-facts-probes facts))
-      (list 'unresolved
-            (format "The name %s does not resolve to any address." host)
-            "Check its spelling, or use an address such as \"127.0.0.1\""))
-     (silent
-      (list 'silent
-            (format "%s does not answer: a firewall drops the packets, or its queue is full."
-                    silent)
-            "Look at the server, or at the firewall: nothing in Emacs can cure it"))
-     (t
-      (list 'none (format "Nobody listens at port %s of %s." port host)
-            "Start the server, or correct the port")))))
-
-(defun dualstack-diagnose--verdict-localhost (facts)
-  "Return the verdict on FACTS about localhost, or nil if nothing is special."
-  (let* ((port (dualstack-diagnose-facts-port facts))
-         (probes (dualstack-diagnose-facts-probes facts))
-         (open (dualstack-diagnose--families probes 'open))
-         (plain (dualstack-diagnose-draw-cost (dualstack-diagnose-draw-plain probes)))
-         (programs (dualstack-diagnose--two-programs facts)))
-    (cond
-     ((cl-find (emacs-pid) (dualstack-diagnose-facts-listeners facts)
-               :key (lambda (listener) (plist-get listener :pid)))
-      (list 'self
-            (format "Port %s is served by this Emacs itself." port)
-            "(dualstack-make-server ...) listens on both families"))
-     ((equal open '(ipv4))
-      (list 'ipv4-only
-            (format "The server listens on 127.0.0.1 only; plain Emacs %s for ::1 first."
-                    (if (> plain 0.3)
-                        (format "waits %s" (dualstack-diagnose-draw-time plain))
-                      "asks, and on Windows waits 1 to 2 s,"))
-            "(dualstack-mode 1)"))
-     ((equal open '(ipv6))
-      (list 'ipv6-only
-            "The server listens on ::1 only: clients of 127.0.0.1 do not reach it."
-            "(dualstack-mode 1)"))
-     (programs
-      (list 'both-different
-            (format "Two different programs have port %s: %s." port programs)
-            "Give one of them another port")))))
-
-(defun dualstack-diagnose--verdict-answered (facts)
-  "Return the verdict on FACTS if some address is open, and the host is any."
-  (let* ((host (dualstack-diagnose-facts-host facts))
-         (probes (dualstack-diagnose-facts-probes facts))
-         (open (dualstack-diagnose--families probes 'open))
-         (silent (dualstack-diagnose--silent facts)))
-    (cond
-     (silent
-      (list 'half-silent
-            (format "%s does not answer, and another address does." silent)
-            (format "(add-to-list 'dualstack-mode-hosts %S)" host)))
-     ((and (null (cdr open)) (cdr (dualstack-diagnose-facts-addresses facts)))
-      (list 'one-family
-            (format "%s answers by %s only." host (if (equal open '(ipv4)) "IPv4" "IPv6"))
-            (format "(add-to-list 'dualstack-mode-hosts %S)" host)))
-     (t
-      (list 'both (format "%s answers at every address: connecting is fast." host) nil)))))
-
-(defun dualstack-diagnose--families (probes outcome)
-  "Return the address families of those PROBES that had OUTCOME, IPv4 first."
-  (sort (delete-dups (cl-loop for (address what _) in probes
-                              when (eq what outcome)
-                              collect (dualstack-family address)))
-        #'string<))
-
-(defun dualstack-diagnose--listener (facts family)
-  "Return the listener on FAMILY in FACTS, or nil."
-  (cl-find family (dualstack-diagnose-facts-listeners facts)
-           :key (lambda (listener) (plist-get listener :family))))
-
-(defun dualstack-diagnose--two-programs (facts)
-  "Return a phrase if different processes of FACTS answer on either family."
-  (let ((four (dualstack-diagnose--listener facts 'ipv4))
-        (six (dualstack-diagnose--listener facts 'ipv6)))
-    (and four six
-         (cdr (dualstack-diagnose--families (dualstack-diagnose-facts-probes facts) 'open))
-         (plist-get four :pid) (plist-get six :pid)
-         (/= (plist-get four :pid) (plist-get six :pid))
-         (format "%s on IPv4, %s on IPv6" (dualstack-diagnose--who four)
-                 (dualstack-diagnose--who six)))))
-
-(defun dualstack-diagnose--who (listener)
-  "Return a phrase for the program of LISTENER."
-  (cond ((null (plist-get listener :pid)) "a program that the system does not name")
-        ((plist-get listener :program)
-         (format "%s (process %d)" (plist-get listener :program) (plist-get listener :pid)))
-        (t (format "process %d" (plist-get listener :pid)))))
-
-(defun dualstack-diagnose-warnings (facts)
-  "Return the warnings about FACTS, a list of sentences."
-  (let ((listeners (dualstack-diagnose-facts-listeners facts)))
-    (delq nil
-          (list
-           (and (dualstack-diagnose--two-programs facts)
-                (format "Different programs listen on the two families: %s."
-                        (dualstack-diagnose--two-programs facts)))
-           (let ((any (cl-find-if (lambda (l) (plist-get l :any)) listeners)))
-             (and any
-                  (format "%s listens at %s: it can be reached from the network."
-                          (dualstack-diagnose--who any) (plist-get any :address))))
-           (and (dualstack-diagnose-facts-proxy facts)
-                (format "The proxy %s catches %s: add it to no_proxy."
-                        (dualstack-diagnose-facts-proxy facts)
-                        (dualstack-diagnose-facts-host facts)))
-           (and (dualstack-diagnose--no-ipv6-p facts)
-                "IPv6 is off on this machine.")))))
-
-(defun dualstack-diagnose--no-ipv6-p (facts)
-  "Return non-nil if the machine has no IPv6, as FACTS tell."
-  (cl-some (pcase-lambda (`(,address ,outcome ,_))
-             (and (eq (dualstack-family address) 'ipv6)
-                  (stringp outcome)
-                  (string-match-p "\\(?:Cannot assign requested\\|not supported\\|unreachable\\)"
-                                  outcome)))
-           (dualstack-diagnose-facts-probes facts)))
+(require 'dualstack-view)
 
 ;;;; In words
 
 (defun dualstack-diagnose-text (facts &optional picture)
   "Return the report on FACTS, with PICTURE, a string, for its waterfall."
+  (concat (dualstack-diagnose--answer facts) "\n"
+          (dualstack-diagnose--evidence facts picture)))
+
+(defun dualstack-diagnose--answer (facts)
+  "Return the verdict on FACTS and the cure, as lines."
+  (pcase-let ((`(,_ ,sentence ,cure) (dualstack-diagnose-verdict facts)))
+    (concat (dualstack-diagnose--paragraph "Verdict: " 'bold sentence)
+            (and cure (dualstack-diagnose--paragraph "Cure:    " 'bold cure)))))
+
+(defun dualstack-diagnose--paragraph (label face text)
+  "Return LABEL in FACE and TEXT after it as lines of at most 79 columns."
+  (let ((indent (make-string (length label) ?\s)))
+    (with-temp-buffer
+      (insert text)
+      (let ((fill-column (- 79 (length label)))
+            (sentence-end-double-space nil))
+        (fill-region (point-min) (point-max)))
+      (concat (propertize label 'face face)
+              (mapconcat #'identity (split-string (buffer-string) "\n" t)
+                         (concat "\n" indent))
+              "\n"))))
+
+(defun dualstack-diagnose--evidence (facts picture)
+  "Return what was found out, FACTS, as lines, with PICTURE or a drawing."
   (let* ((probes (dualstack-diagnose-facts-probes facts))
          (plain (dualstack-diagnose-draw-plain probes))
-         (ours (dualstack-diagnose-draw-ours probes))
-         (verdict (dualstack-diagnose-verdict facts)))
+         (ours (dualstack-diagnose-draw-ours probes)))
     (concat
-     (propertize (format "%s:%s\n" (dualstack-diagnose-facts-host facts)
-                         (dualstack-diagnose-facts-port facts))
-                 'face 'bold)
-     (if (dualstack-diagnose-facts-addresses facts)
-         (format "  resolves to %s, in %s\n"
-                 (mapconcat #'dualstack-address-string
-                            (dualstack-diagnose-facts-addresses facts) ", ")
-                 (dualstack-diagnose-draw-time (dualstack-diagnose-facts-lookup facts)))
-       "  does not resolve\n")
+     (dualstack-diagnose--heading facts)
      (mapconcat (lambda (probe) (dualstack-diagnose--probe-line facts probe)) probes "")
      (mapconcat (lambda (warning)
-                  (concat (propertize "  Warning: " 'face 'warning) warning "\n"))
+                  (dualstack-diagnose--paragraph "  Warning: " 'warning warning))
                 (dualstack-diagnose-warnings facts) "")
+     (and (dualstack-diagnose--note facts)
+          (dualstack-diagnose--paragraph "  " 'default (dualstack-diagnose--note facts)))
      (and probes
           (concat "\n" (or picture (dualstack-diagnose-draw-text (append plain ours)))
-                  (format "\n  Plain Emacs needs %s, dualstack %s.\n"
+                  (format "  Plain Emacs needs %s, dualstack %s.\n"
                           (dualstack-diagnose-draw-time (dualstack-diagnose-draw-cost plain))
-                          (dualstack-diagnose-draw-time (dualstack-diagnose-draw-cost ours)))))
-     "\n" (propertize "Verdict: " 'face 'bold) (nth 1 verdict) "\n"
-     (and (nth 2 verdict)
-          (concat (propertize "Cure:    " 'face 'bold) (nth 2 verdict) "\n")))))
+                          (dualstack-diagnose-draw-time (dualstack-diagnose-draw-cost ours))))))))
+
+(defun dualstack-diagnose--heading (facts)
+  "Return the line about the name of FACTS."
+  (let ((host (dualstack-diagnose-facts-host facts))
+        (addresses (dualstack-diagnose-facts-addresses facts)))
+    (concat (propertize (format "%s:%s" host (dualstack-diagnose-facts-port facts))
+                        'face 'bold)
+            (cond ((null addresses) " does not resolve\n")
+                  ((dualstack-localhost-p host) ", tried at both loopback addresses\n")
+                  ((dualstack-diagnose-probe-literal-p host) "\n")
+                  (t (format ", looked up in %s\n"
+                             (dualstack-diagnose-draw-time
+                              (dualstack-diagnose-facts-lookup facts))))))))
 
 (defun dualstack-diagnose--probe-line (facts probe)
-  "Return the line about PROBE of FACTS."
-  (pcase-let* ((`(,address ,outcome ,seconds) probe)
+  "Return the lines about PROBE of FACTS: what it gave, and who listens there."
+  (pcase-let* ((`(,address ,outcome ,seconds . ,then) probe)
                (listener (and (symbolp outcome) ; Not refused.
-                              (dualstack-diagnose--listener
-                               facts (dualstack-family address)))))
-    (format "  %-24s %s%s\n" (dualstack-address-string address)
-            (pcase outcome
-              ('open (format "connects in %s" (dualstack-diagnose-draw-time seconds)))
-              ('silent (format "silent for %s" (dualstack-diagnose-draw-time seconds)))
-              (reason (format "%s, after %s" reason
-                              (dualstack-diagnose-draw-time seconds))))
-            (if listener
-                (format "; %s at %s" (dualstack-diagnose--who listener)
-                        (plist-get listener :address))
-              ""))))
+                              (dualstack-diagnose--listener facts address)))
+               (time (dualstack-diagnose-draw-time seconds))
+               (line (format "  %-16s " (dualstack-diagnose-probe--literal address))))
+    (concat
+     line
+     (pcase outcome
+       ('open (format "connects in %s%s" time
+                      (pcase (car then)
+                        ('serves ", and speaks first") ('resets ", and closes at once")
+                        (_ ""))))
+       ('silent (format "silent for %s" time))
+       (reason (format "%s, after %s" reason time)))
+     "\n"
+     (and listener
+          (format "%s%s at %s\n" (make-string (length line) ?\s)
+                  (dualstack-diagnose--who listener) (plist-get listener :address))))))
 
 ;;;; The command
 
+(defconst dualstack-diagnose--keys
+  '(("g" revert-buffer "again" "gr")
+    ("w" dualstack-diagnose-copy "copy" "y")
+    ("m" dualstack-diagnose-cure "mode on" "m")
+    ("f" dualstack-diagnose-forget "forget family" "f")
+    ("l" dualstack-diagnose-log "log" "o")
+    ("q" quit-window "quit" "q"))
+  "Keys of `dualstack-diagnose-mode', see `dualstack-view-map'.")
+
 (defvar dualstack-diagnose-mode-map
-  (let ((map (make-sparse-keymap)))
-    (define-key map "w" #'dualstack-diagnose-copy)
-    map)
+  (dualstack-view-map "Diagnosis" special-mode-map dualstack-diagnose--keys)
   "Keys of `dualstack-diagnose-mode'.")
 
 (define-derived-mode dualstack-diagnose-mode special-mode "Diagnosis"
   "Major mode for a diagnosis.
 
 \\{dualstack-diagnose-mode-map}"
-  (setq-local revert-buffer-function
-              (lambda (&rest _) (dualstack-diagnose--run))))
+  (setq-local revert-buffer-function (lambda (&rest _) (dualstack-diagnose--run)))
+  (setq-local bookmark-make-record-function #'dualstack-diagnose--bookmark)
+  (add-hook 'kill-buffer-hook #'dualstack-diagnose--give-up nil t)
+  (add-hook 'pre-redisplay-functions #'dualstack-diagnose--follow-theme nil t)
+  (dualstack-view-setup 'dualstack-diagnose-mode dualstack-diagnose-mode-map
+                        dualstack-diagnose--keys))
+
+(dualstack-view-only-in 'dualstack-diagnose-mode
+                        '(dualstack-diagnose-copy dualstack-diagnose-cure
+                          dualstack-diagnose-forget dualstack-diagnose-log))
 
 (defvar-local dualstack-diagnose--peer nil
   "The host and port of this buffer's diagnosis, a list.")
@@ -247,17 +154,21 @@ a change to the server, or nil if nothing is to be done."
 (defvar-local dualstack-diagnose--cancel nil
   "A function that gives up what is being gathered, or nil.")
 
+(defvar-local dualstack-diagnose--colors nil
+  "The colors that this buffer's picture is drawn in, or nil if there is none.")
+
 ;;;###autoload
 (defun dualstack-diagnose (host port)
   "Say why connecting to PORT of HOST is slow, or refused, and what to do.
 The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[revert-buffer] tries them again."
   (interactive (dualstack-connect-read-peer))
-  (with-current-buffer (get-buffer-create "*dualstack-diagnose*")
-    (dualstack-diagnose-mode)
-    (setq dualstack-diagnose--peer (list host (dualstack-port port)))
-    (add-hook 'kill-buffer-hook #'dualstack-diagnose--give-up nil t)
-    (dualstack-diagnose--run)
-    (pop-to-buffer (current-buffer))))
+  (dualstack-check-host host)
+  (let ((peer (list host (dualstack-port port))))
+    (with-current-buffer (get-buffer-create "*dualstack-diagnose*")
+      (dualstack-diagnose-mode)
+      (setq dualstack-diagnose--peer peer)
+      (dualstack-diagnose--run)
+      (pop-to-buffer (current-buffer)))))
 
 (defun dualstack-diagnose--give-up ()
   "Give up what is being gathered for this buffer."
@@ -287,39 +198,84 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
         dualstack-diagnose--facts facts)
   (let ((inhibit-read-only t))
     (erase-buffer)
-    (insert (dualstack-diagnose-text facts (dualstack-diagnose--picture facts)) "\n")
-    (insert-text-button "Forget what is remembered"
-                        'action (lambda (_) (dualstack-diagnose-forget)))
-    (insert "  ")
-    (insert-text-button (if dualstack-mode "dualstack-mode is on" "Turn on dualstack-mode")
-                        'action (lambda (_) (dualstack-mode 1) (revert-buffer)))
-    (insert "  ")
-    (insert-text-button "Log" 'action (lambda (_) (dualstack-diagnose-log)))
-    (insert "\n\nw copies this as text, g tries again, q quits\n")
+    (insert (dualstack-diagnose--answer facts))
+    (dualstack-diagnose--insert-buttons)
+    (insert "\n" (dualstack-diagnose--evidence facts (dualstack-diagnose--picture facts)))
+    (set-buffer-modified-p nil)
     (goto-char (point-min))))
+
+(defun dualstack-diagnose--insert-buttons ()
+  "Insert buttons for what can be done about this diagnosis."
+  (insert (make-string 9 ?\s))
+  (unless dualstack-mode
+    (dualstack-view-insert-button "Turn on dualstack-mode"
+                                  "Have every package connect without waiting"
+                                  #'dualstack-diagnose-cure)
+    (insert " "))
+  (dualstack-view-insert-button "Forget what is remembered"
+                                "Have the next connection try both families"
+                                #'dualstack-diagnose-forget)
+  (insert " ")
+  (dualstack-view-insert-button "Connect" "Talk to the server in a buffer"
+                                #'dualstack-diagnose--connect)
+  (insert "\n"))
+
+(defun dualstack-diagnose--connect ()
+  "Connect to this buffer's host and port."
+  (funcall-interactively #'dualstack-connect (car dualstack-diagnose--peer)
+                         (cadr dualstack-diagnose--peer)))
+
+;;;; Pictures
 
 (defun dualstack-diagnose--picture (facts)
   "Return a string with the waterfall of FACTS as an image, or nil."
-  (and (display-graphic-p)
-       (image-type-available-p 'svg)
-       (dualstack-diagnose-facts-probes facts)
-       (let ((probes (dualstack-diagnose-facts-probes facts)))
-         (concat (propertize
-                  "[waterfall]" 'display
-                  (svg-image (dualstack-diagnose-draw-svg
-                              (append (dualstack-diagnose-draw-plain probes)
-                                      (dualstack-diagnose-draw-ours probes)))))
-                 "\n"))))
+  (setq dualstack-diagnose--colors nil)
+  (when (and (display-graphic-p)
+             (image-type-available-p 'svg)
+             (dualstack-diagnose-facts-probes facts))
+    (setq dualstack-diagnose--colors (dualstack-diagnose-draw-colors))
+    (concat (propertize "[waterfall]" 'display (dualstack-diagnose--image facts)) "\n")))
 
-(put 'dualstack-diagnose-forget 'completion-predicate #'ignore)
+(defun dualstack-diagnose--image (facts)
+  "Return the waterfall of FACTS as an image."
+  (let ((probes (dualstack-diagnose-facts-probes facts)))
+    (svg-image (dualstack-diagnose-draw-svg
+                (append (dualstack-diagnose-draw-plain probes)
+                        (dualstack-diagnose-draw-ours probes))))))
+
+(defun dualstack-diagnose--follow-theme (_window)
+  "Draw this buffer's picture anew if the theme has other colors now."
+  (when (and dualstack-diagnose--colors dualstack-diagnose--facts)
+    (let ((colors (dualstack-diagnose-draw-colors)))
+      (unless (equal colors dualstack-diagnose--colors)
+        (setq dualstack-diagnose--colors colors)
+        (dualstack-diagnose--redraw)))))
+
+(defun dualstack-diagnose--redraw ()
+  "Put a new picture where this buffer has one."
+  (save-excursion
+    (goto-char (point-min))
+    (when (search-forward "[waterfall]" nil t)
+      (with-silent-modifications
+        (put-text-property (match-beginning 0) (match-end 0) 'display
+                           (dualstack-diagnose--image dualstack-diagnose--facts))))))
+
+;;;; Keys
+
+(defun dualstack-diagnose-cure ()
+  "Turn on `dualstack-mode', and try again."
+  (interactive)
+  (if dualstack-mode
+      (message "dualstack-mode is on already")
+    (dualstack-mode 1)
+    (revert-buffer)
+    (message "dualstack-mode is on; put (dualstack-mode 1) into your init file")))
 
 (defun dualstack-diagnose-forget ()
   "Forget which family answers at this buffer's host and port."
   (interactive)
   (apply #'dualstack-forget dualstack-diagnose--peer)
   (message "Forgotten: the next connection tries both families"))
-
-(put 'dualstack-diagnose-log 'completion-predicate #'ignore)
 
 (defun dualstack-diagnose-log ()
   "Show what dualstack has logged."
@@ -331,7 +287,7 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
 It has no user names or paths in it."
   (interactive)
   (unless dualstack-diagnose--facts
-    (user-error "Still trying the addresses"))
+    (user-error "Still trying the addresses: wait a moment"))
   (kill-new (dualstack-diagnose--report dualstack-diagnose--facts))
   (message "Copied the diagnosis"))
 
@@ -342,6 +298,18 @@ It has no user names or paths in it."
                   dualstack-version emacs-version system-type dualstack-policy
                   (if dualstack-mode "on" "off"))))
 
+(defun dualstack-diagnose--bookmark ()
+  "Return a bookmark for this diagnosis, a record for `bookmark-alist'."
+  `(,(apply #'format "Diagnosis of %s:%s" dualstack-diagnose--peer)
+    (peer . ,dualstack-diagnose--peer)
+    (handler . dualstack-diagnose-bookmark-jump)))
+
+;;;###autoload
+(defun dualstack-diagnose-bookmark-jump (bookmark)
+  "Make the diagnosis that BOOKMARK is of, anew."
+  (apply #'dualstack-diagnose (cdr (assq 'peer (cdr bookmark))))
+  (set-buffer "*dualstack-diagnose*"))
+
 ;;;; In batch
 
 (defun dualstack-diagnose-batch ()
@@ -349,18 +317,20 @@ It has no user names or paths in it."
 The status is 0 if something answers, 1 if nothing does, 2 on misuse.
 Call it by \"--batch -l dualstack-diagnose -f dualstack-diagnose-batch HOST
 PORT\"."
-  (let ((host (pop command-line-args-left))
-        (port (ignore-errors (dualstack-port (pop command-line-args-left))))
-        result)
-    (unless (and host port)
-      (message "Usage: ... -f dualstack-diagnose-batch HOST PORT")
-      (kill-emacs 2))
-    (dualstack-diagnose-probe host port (lambda (facts) (setq result facts)))
-    (while (not result)
-      (accept-process-output nil 0.05))
-    (princ (dualstack-diagnose--report result))
-    (kill-emacs (if (cl-find 'open (dualstack-diagnose-facts-probes result) :key #'cadr)
-                    0 1))))
+  (condition-case err
+      (let* ((host (pop command-line-args-left))
+             (port (dualstack-port
+                    (or (pop command-line-args-left)
+                        (user-error "Usage: ... -f dualstack-diagnose-batch HOST PORT"))))
+             result)
+        (dualstack-diagnose-probe host port (lambda (facts) (setq result facts)))
+        (while (not result)
+          (accept-process-output nil 0.05))
+        (princ (dualstack-diagnose--report result))
+        (kill-emacs (if (dualstack-diagnose--open result) 0 1)))
+    (error
+     (message "%s" (error-message-string err))
+     (kill-emacs 2))))
 
 (provide 'dualstack-diagnose)
 

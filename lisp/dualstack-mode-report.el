@@ -24,19 +24,33 @@
 ;;; Code:
 
 (require 'dualstack-mode)
+(require 'dualstack-view)
+
+(defconst dualstack-mode-report--keys
+  '(("g" revert-buffer "refresh" "gr")
+    ("w" dualstack-mode-report-copy "copy" "y")
+    ("d" dualstack-mode-report-diagnose "diagnose this line" "d")
+    ("q" quit-window "quit" "q"))
+  "Keys of `dualstack-mode-report-mode', see `dualstack-view-map'.")
 
 (defvar dualstack-mode-report-mode-map
-  (let ((map (make-sparse-keymap)))
-    (define-key map "w" #'dualstack-mode-report-copy)
-    map)
+  (dualstack-view-map "Report" special-mode-map dualstack-mode-report--keys)
   "Keys of `dualstack-mode-report-mode'.")
 
 (define-derived-mode dualstack-mode-report-mode special-mode "Dualstack-Report"
   "Major mode for the report of `dualstack-mode'.
 
 \\{dualstack-mode-report-mode-map}"
-  (setq-local revert-buffer-function
-              (lambda (&rest _) (dualstack-mode-report--fill))))
+  (setq-local revert-buffer-function (lambda (&rest _) (dualstack-mode-report--fill)))
+  (setq-local bookmark-make-record-function
+              (lambda ()
+                '("Report of dualstack-mode"
+                  (handler . dualstack-mode-report-bookmark-jump))))
+  (dualstack-view-setup 'dualstack-mode-report-mode dualstack-mode-report-mode-map
+                        dualstack-mode-report--keys))
+
+(dualstack-view-only-in 'dualstack-mode-report-mode
+                        '(dualstack-mode-report-copy dualstack-mode-report-diagnose))
 
 ;;;###autoload
 (defun dualstack-mode-report ()
@@ -45,7 +59,36 @@
   (with-current-buffer (get-buffer-create "*dualstack-report*")
     (dualstack-mode-report-mode)
     (dualstack-mode-report--fill)
-    (pop-to-buffer (current-buffer))))
+    (pop-to-buffer (current-buffer))
+    (dualstack-view-refresh-each 1)))
+
+;;;###autoload
+(defun dualstack-mode-report-bookmark-jump (_bookmark)
+  "Show the report of `dualstack-mode'."
+  (dualstack-mode-report)
+  (set-buffer "*dualstack-report*"))
+
+(defun dualstack-mode-report-diagnose (peer)
+  "Say why connecting to PEER, of this line, is slow, or refused.
+In another line ask which."
+  (interactive (list (or (get-text-property (line-beginning-position) 'dualstack-mode-peer)
+                         (dualstack-mode-report--read-peer))))
+  (dualstack-diagnose (dualstack-mode-peer-host peer) (dualstack-mode-peer-port peer)))
+
+(defun dualstack-mode-report--read-peer ()
+  "Return a peer of the report, read with completion if there are several."
+  (let ((peers (mapcar (lambda (peer) (cons (dualstack-mode-report--name peer) peer))
+                       dualstack-mode-peers)))
+    (unless peers
+      (user-error "The mode has made no connection yet"))
+    (cdr (assoc (if (cdr peers)
+                    (completing-read "Diagnose: " peers nil t)
+                  (caar peers))
+                peers))))
+
+(defun dualstack-mode-report--name (peer)
+  "Return the host and port of PEER as a string."
+  (format "%s:%s" (dualstack-mode-peer-host peer) (dualstack-mode-peer-port peer)))
 
 (defun dualstack-mode-report-copy ()
   "Copy the report, as text for a bug report."
@@ -55,40 +98,50 @@
 
 (defun dualstack-mode-report--fill ()
   "Put the report into the current buffer."
-  (let ((inhibit-read-only t))
-    (erase-buffer)
-    (insert (dualstack-mode-report-text))
-    (goto-char (point-min))))
+  (dualstack-view-fill (lambda () (insert (dualstack-mode-report-text)))))
 
 (defun dualstack-mode-report-text ()
-  "Return the report as a string."
+  "Return the report as a string, with lines of at most 80 columns."
   (concat
    (format "dualstack %s, Emacs %s, %s; dualstack-mode is %s, policy %s\n\n"
            dualstack-version emacs-version system-type
            (if dualstack-mode "on" "off") dualstack-policy)
    (if (null dualstack-mode-peers)
-       "No connection to localhost was made by the mode in this session.\n"
+       (format "No connection to localhost was made by the mode in this session.\n%s"
+               (if dualstack-mode ""
+                 "Type M-x dualstack-mode to turn it on.\n"))
      (concat
-      (format "%-22s %6s %7s %-7s %12s  %s\n"
-              "Peer" "Times" "Failed" "Family" "Time saved" "Last error")
+      (propertize (format "%-34s %8s %8s  %-6s %12s\n"
+                          "Peer" "Times" "Failed" "Family" "Time saved")
+                  'face 'bold)
       (mapconcat #'dualstack-mode-report--line (reverse dualstack-mode-peers) "")
-      "\nTime saved is what plain Emacs would have waited for the other family: as long as\n\
-its failure took or, where it was not even tried, "
+      "\nTime saved is what plain Emacs would have waited for the other family: as long\n\
+as its failure took or, where it was not even tried, as a refused attempt takes\n\
+on this machine: "
       (if (dualstack-mode-refusal-cost)
-          (format "%.4f s, a refused attempt on this\nmachine, measured once in the background.\n"
-                  (dualstack-mode-refusal-cost))
-        "what a refused attempt costs, which\nis being measured.\n")))))
+          (format "%.4f s, measured once in the background.\n" (dualstack-mode-refusal-cost))
+        "that is being measured.\n")))))
 
 (defun dualstack-mode-report--line (peer)
-  "Return the line of the report for PEER."
-  (format "%-22s %6d %7d %-7s %10.2f s  %s\n"
-          (format "%s:%s" (dualstack-mode-peer-host peer) (dualstack-mode-peer-port peer))
-          (dualstack-mode-peer-count peer)
-          (dualstack-mode-peer-failed peer)
-          (pcase (dualstack-mode-peer-family peer)
-            ('ipv4 "IPv4") ('ipv6 "IPv6") (_ "none"))
-          (dualstack-mode-peer-time-saved peer)
-          (or (dualstack-mode-peer-err peer) "")))
+  "Return the lines of the report for PEER: numbers, and its last error."
+  (let ((err (dualstack-mode-peer-err peer)))
+    (propertize
+     (concat
+      (format "%-34s %8d %8d  %-6s %10.2f s\n"
+              (truncate-string-to-width
+               (dualstack-mode-report--name peer) 34 nil nil "...")
+              (dualstack-mode-peer-count peer)
+              (dualstack-mode-peer-failed peer)
+              (pcase (dualstack-mode-peer-family peer)
+                ('ipv4 "IPv4") ('ipv6 "IPv6") (_ "none"))
+              (dualstack-mode-peer-time-saved peer))
+      (and err
+           (format "  last error: %s\n"
+                   (truncate-string-to-width
+                    (replace-regexp-in-string "\n+" " " err) 65 nil nil "..."))))
+     'dualstack-mode-peer peer)))
+
+(autoload 'dualstack-diagnose "dualstack-diagnose" nil t)
 
 (provide 'dualstack-mode-report)
 

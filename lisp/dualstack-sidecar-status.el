@@ -19,31 +19,58 @@
 
 ;;; Commentary:
 
-;; `dualstack-sidecar-status' lists sidecars.  `dualstack-hello' shows that
-;; one answers, and how soon.
+;; `dualstack-sidecar-status' lists sidecars, and stays up to date while it is
+;; shown.  `dualstack-hello' shows that one answers, and how soon.
 
 ;;; Code:
 
 (require 'tabulated-list)
 (require 'dualstack-sidecar)
+(require 'dualstack-view)
+
+(defconst dualstack-sidecar-status--keys
+  '(("k" dualstack-sidecar-status-stop "stop" "x")
+    ("r" dualstack-sidecar-status-restart "restart" "r")
+    ("l" dualstack-sidecar-status-log "log" "o")
+    ("g" revert-buffer "refresh" "gr")
+    ("q" quit-window "quit" "q"))
+  "Keys of `dualstack-sidecar-status-mode', see `dualstack-view-map'.")
 
 (defvar dualstack-sidecar-status-mode-map
-  (let ((map (make-sparse-keymap)))
-    (define-key map "k" #'dualstack-sidecar-status-stop)
-    (define-key map "r" #'dualstack-sidecar-status-restart)
-    (define-key map "l" #'dualstack-sidecar-status-log)
-    map)
+  (dualstack-view-map "Sidecars" tabulated-list-mode-map dualstack-sidecar-status--keys)
   "Keys of `dualstack-sidecar-status-mode'.")
 
 (define-derived-mode dualstack-sidecar-status-mode tabulated-list-mode "Sidecars"
   "Major mode for the list of sidecars.
 
 \\{dualstack-sidecar-status-mode-map}"
-  (setq tabulated-list-format [("Name" 20 t) ("State" 9 t) ("Pid" 8 t)
-                               ("Address" 22 t) ("Family" 6 t) ("Uptime" 9 t)
-                               ("Calls" 7 t) ("Errors" 6 t)])
+  (setq tabulated-list-format [("Name" 14 t) ("State" 8 t) ("Pid" 7 t)
+                               ("Address" 17 t) ("Family" 6 t) ("Uptime" 8 t)
+                               ("Calls" 6 t) ("Errors" 6 t)]
+        tabulated-list-padding 0)
+  (setq-local bookmark-make-record-function
+              (lambda ()
+                '("Sidecars" (handler . dualstack-sidecar-status-bookmark-jump))))
   (add-hook 'tabulated-list-revert-hook #'dualstack-sidecar-status--refresh nil t)
-  (tabulated-list-init-header))
+  (tabulated-list-init-header)
+  (dualstack-view-setup 'dualstack-sidecar-status-mode dualstack-sidecar-status-mode-map
+                        dualstack-sidecar-status--keys)
+  (dualstack-sidecar-status--show-titles))
+
+(dualstack-view-only-in 'dualstack-sidecar-status-mode
+                        '(dualstack-sidecar-status-stop dualstack-sidecar-status-restart
+                          dualstack-sidecar-status-log))
+
+(defun dualstack-sidecar-status--show-titles ()
+  "Show the columns' titles above the list; its header line has the keys."
+  (remove-overlays nil nil 'dualstack-sidecar-status t)
+  (let ((titles (mapconcat (pcase-lambda (`(,title ,width . ,_))
+                             (truncate-string-to-width title width nil ?\s))
+                           tabulated-list-format " "))
+        (overlay (make-overlay (point-min) (point-min))))
+    (overlay-put overlay 'dualstack-sidecar-status t)
+    (overlay-put overlay 'before-string (propertize (concat titles "\n")
+                                                'face '(:inherit (bold default) :underline nil)))))
 
 ;;;###autoload
 (defun dualstack-sidecar-status ()
@@ -53,9 +80,16 @@
     (dualstack-sidecar-status-mode)
     (dualstack-sidecar-status--refresh)
     (tabulated-list-print)
-    (pop-to-buffer (current-buffer)))
+    (pop-to-buffer (current-buffer))
+    (dualstack-view-refresh-each 1))
   (unless dualstack-sidecars
     (message "No sidecar was started; M-x dualstack-sidecar-start starts one")))
+
+;;;###autoload
+(defun dualstack-sidecar-status-bookmark-jump (_bookmark)
+  "Show the list of sidecars."
+  (dualstack-sidecar-status)
+  (set-buffer "*dualstack-sidecars*"))
 
 (defun dualstack-sidecar-status--refresh ()
   "Note what the list is to show."
@@ -71,8 +105,8 @@
          (live (process-live-p process))
          (connection (dualstack-sidecar-connection sidecar))
          (address (or (dualstack-sidecar-address sidecar) "")))
-    (vector (dualstack-sidecar-name sidecar)
-            (symbol-name (dualstack-sidecar-state sidecar))
+    (vector (dualstack-sidecar-status--button sidecar)
+            (dualstack-sidecar-status--state sidecar)
             (if live (number-to-string (process-id process)) "")
             address
             (cond ((string-prefix-p "[" address) "IPv6")
@@ -83,33 +117,84 @@
                                 (- (float-time) (dualstack-sidecar-started sidecar)))
               "")
             (if connection
-                (number-to-string (dualstack-epc-connection-calls connection))
+                (number-to-string (dualstack-sidecar-status--calls sidecar connection))
               "")
             (if connection
                 (number-to-string (dualstack-epc-connection-errors connection))
               ""))))
 
+(defun dualstack-sidecar-status--calls (sidecar connection)
+  "Return how often the user has called SIDECAR over CONNECTION.
+The two calls by which both sides prove the token are not the user's."
+  (max 0 (- (dualstack-epc-connection-calls connection)
+            (if (dualstack-sidecar-token sidecar) 2 0))))
+
+(defun dualstack-sidecar-status--button (sidecar)
+  "Return the name of SIDECAR as a button for its log."
+  (list (dualstack-sidecar-name sidecar)
+        'follow-link t
+        'help-echo "Show the log of this sidecar"
+        'action (lambda (_) (dualstack-sidecar-show-log (dualstack-sidecar-name sidecar)))))
+
+(defun dualstack-sidecar-status--state (sidecar)
+  "Return the state of SIDECAR in its color, with why it failed as help."
+  (let ((state (dualstack-sidecar-state sidecar))
+        (failure (dualstack-sidecar-failure sidecar)))
+    (propertize (symbol-name state)
+                'face (pcase state ('running 'success) ('failed 'error) (_ 'shadow))
+                'help-echo (and failure (dualstack-view-error failure)))))
+
+;;;; Keys
+
 (defun dualstack-sidecar-status--name ()
   "Return the name of the sidecar in this line."
-  (or (tabulated-list-get-id) (user-error "No sidecar in this line")))
+  (or (tabulated-list-get-id) (user-error "No sidecar in this line: move to one")))
 
 (defun dualstack-sidecar-status-stop ()
   "Stop the sidecar in this line."
   (interactive)
-  (dualstack-sidecar-stop (dualstack-sidecar-status--name))
-  (revert-buffer))
+  (let ((name (dualstack-sidecar-status--name)))
+    (dualstack-sidecar-stop name)
+    (revert-buffer)
+    (message "Stopping %s" name)))
 
 (defun dualstack-sidecar-status-restart ()
   "Stop the sidecar in this line and start it again."
   (interactive)
-  (dualstack-sidecar-restart (dualstack-sidecar-status--name))
-  (revert-buffer))
+  (let ((name (dualstack-sidecar-status--name)))
+    (dualstack-sidecar-restart name)
+    (revert-buffer)
+    (message "Restarting %s..." name)
+    (dualstack-sidecar-start
+     :name name
+     :then (lambda (sidecar) (message "%s" (dualstack-sidecar-describe sidecar))))))
 
 (defun dualstack-sidecar-status-log ()
   "Show what the sidecar in this line has logged."
   (interactive)
-  (let ((sidecar (dualstack-sidecar-get (dualstack-sidecar-status--name))))
-    (display-buffer (dualstack-sidecar-log sidecar))))
+  (dualstack-sidecar-show-log (dualstack-sidecar-status--name)))
+
+;;;; One of several
+
+;;;###autoload
+(defun dualstack-sidecar-read-name (prompt)
+  "Return the name of a sidecar, read with PROMPT and completion.
+If there is only one it is not asked for.  Signal `user-error' if there is none."
+  (let ((names (mapcar #'dualstack-sidecar-name dualstack-sidecars)))
+    (cond ((null names)
+           (user-error "No sidecar was started; M-x dualstack-sidecar-start starts one"))
+          ((null (cdr names)) (car names))
+          (t (completing-read prompt names nil t)))))
+
+;;;###autoload
+(defun dualstack-sidecar-show-log (name)
+  "Show what the sidecar NAME has logged; as a command, ask which."
+  (interactive (list (dualstack-sidecar-read-name "Log of sidecar: ")))
+  (let ((sidecar (or (dualstack-sidecar-get name)
+                     (user-error "No sidecar %s was started" name))))
+    (display-buffer (if (buffer-live-p (dualstack-sidecar-log sidecar))
+                        (dualstack-sidecar-log sidecar)
+                      (dualstack-sidecar-log-buffer name)))))
 
 ;;;###autoload
 (defun dualstack-hello ()
@@ -127,9 +212,9 @@ It is started if it does not run."
                                (dualstack-sidecar-address sidecar) value
                                (* 1000 (- (float-time) start))))
               :else (lambda (err)
-                      (message "%s" (error-message-string err))))))
+                      (message "%s" (dualstack-view-error err))))))
    :else (lambda (err)
-           (message "%s" (error-message-string err)))))
+           (message "%s" (dualstack-view-error err)))))
 
 (provide 'dualstack-sidecar-status)
 

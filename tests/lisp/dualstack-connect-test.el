@@ -34,14 +34,18 @@
     (let* ((dualstack-connect-history nil)
            (port (process-get hello 'line))
            (message nil)
+           (earlier nil)
            (buffer (cl-letf (((symbol-function 'message)
                               (lambda (&rest args)
+                                (push message earlier)
                                 (setq message (apply #'format-message args)))))
                      (save-window-excursion (dualstack-connect "localhost" port)))))
       (unwind-protect
           (with-current-buffer buffer
             (should (string-match-p (format "\\`Connected to \\[::1\\]:%s in [0-9.]+ ms" port)
                                     message))
+            (should (equal (format "Connecting to localhost:%s... (C-g to quit)" port)
+                           (car earlier)))
             (should (derived-mode-p 'comint-mode))
             (insert "hi")
             (comint-send-input)

@@ -357,7 +357,7 @@ for f in ('environ', 'fd/1', 'mem'):
       (dualstack-sidecar-status)
       (with-current-buffer "*dualstack-sidecars*"
         (goto-char (point-min))
-        (should (looking-at (format "dualstack +running +%d +127.0.0.1:%d +IPv4 +0:00:0. +3 +0"
+        (should (looking-at (format "dualstack +running +%d +127.0.0.1:%d +IPv4 +0:00:0. +1 +0"
                                     (process-id (dualstack-sidecar-process sidecar))
                                     (dualstack-sidecar-port sidecar))))
         (call-interactively (key-binding "l"))
