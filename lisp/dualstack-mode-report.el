@@ -111,7 +111,7 @@ In another line ask which."
                (if dualstack-mode ""
                  "Type M-x dualstack-mode to turn it on.\n"))
      (concat
-      (propertize (format "%-34s %8s %8s  %-6s %12s\n"
+      (propertize (format "%-34s %8s %8s %-7s %12s\n"
                           "Peer" "Times" "Failed" "Family" "Time saved")
                   'face 'bold)
       (mapconcat #'dualstack-mode-report--line (reverse dualstack-mode-peers) "")
@@ -127,7 +127,7 @@ on this machine: "
   (let ((err (dualstack-mode-peer-err peer)))
     (propertize
      (concat
-      (format "%-34s %8d %8d  %-6s %10.2f s\n"
+      (format "%-34s %8d %8d %-7s %10.2f s\n"
               (truncate-string-to-width
                (dualstack-mode-report--name peer) 34 nil nil "...")
               (dualstack-mode-peer-count peer)

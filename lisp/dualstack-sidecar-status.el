@@ -194,7 +194,7 @@ If there is only one it is not asked for.  Signal `user-error' if there is none.
                      (user-error "No sidecar %s was started" name))))
     (display-buffer (if (buffer-live-p (dualstack-sidecar-log sidecar))
                         (dualstack-sidecar-log sidecar)
-                      (dualstack-sidecar-log-buffer name)))))
+                      (dualstack-sidecar--log-buffer name)))))
 
 ;;;###autoload
 (defun dualstack-hello ()

@@ -106,9 +106,9 @@
         (diagnosed nil))
     (should (string-match-p "M-x dualstack-mode" (dualstack-mode-report-text)))
     (dolist (host (list "localhost" (concat (make-string 60 ?a) ".localhost")))
-      (dualstack-mode-record (list :host host :service 9) nil 0.1 nil
-                             (list 'file-error "make client process failed" "refused"
-                                   :attempts (make-string 200 ?x))))
+      (push (dualstack-mode-peer--make :host host :port 9 :count 1 :failed 1
+                                       :err (concat "127.0.0.1:9\n" (make-string 200 ?x)))
+            dualstack-mode-peers))
     (dolist (line (split-string (dualstack-mode-report-text) "\n"))
       (should (<= (string-width line) 79)))
     (save-window-excursion
