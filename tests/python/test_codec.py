@@ -8,6 +8,8 @@ import enum
 import math
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
@@ -331,3 +333,69 @@ def test_a_long_digit_string_is_no_trap() -> None:
 
 def test_oversize_is_a_send_error() -> None:
     assert issubclass(OversizeError, SendError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#s(hash-table test eql data (1 a 1.0 b))",
+        "#s(hash-table test equal data (1 a t b))",
+        "#s(hash-table data (0.0 a -0.0 b))",
+        '#s(hash-table test eq data ("a" 1 "a" 2))',
+        "#s(hash-table test foo data ())",
+        '#s(hash-table test "eq) (" data ())',
+        "#s(hash-table test eq weakness key data ())",
+    ],
+)
+def test_hash_tables_that_would_lose_something_are_refused(text: str) -> None:
+    with pytest.raises(ReadError, match="cannot cross"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": 1, ":a": 2},
+        HashTable({None: 1, False: 2}),
+        HashTable({"a": 1, b"a": 2}),
+        HashTable({float("nan"): 1, float("nan"): 2}),
+        HashTable({1: 1}, test="foo"),
+        HashTable({1: 1}, test="eq data (1 2)) #("),
+        HashTable({1: 1}, test=None),  # type: ignore[arg-type]
+        {"a": [{":b": 1, "b": 2}]},
+    ],
+)
+def test_values_that_would_lose_something_are_refused(value: Any) -> None:
+    with pytest.raises(SendError, match="cannot be sent"):
+        to_sexp(value)
+
+
+@pytest.mark.parametrize("blank", "\x85\u1680\u2000\u2028\u2029\u3000\u200b")
+def test_symbols_with_blanks_that_emacs_prints_bare_cross(blank: str) -> None:
+    assert read(f"(a{blank}b {blank})") == [Symbol(f"a{blank}b"), Symbol(blank)]
+    assert read(to_sexp([Symbol(f"a{blank}b")])) == [Symbol(f"a{blank}b")]
+
+
+def test_what_emacs_takes_for_blank_is_blank() -> None:
+    assert read("(a\xa0b\x0bc\x1fd\x00e)") == [Symbol(name) for name in "abcde"]
+
+
+def test_long_names_are_not_remembered() -> None:
+    from dualstack_epc.wire import printer  # noqa: PLC0415
+
+    for cache in (printer._short_symbol, printer._short_keyword):
+        before = cache.cache_info().currsize
+        for number in range(100):
+            to_sexp([Symbol("x" * 1000 + str(number)), {"y" * 1000 + str(number): 1}])
+        assert cache.cache_info().currsize == before
+
+
+def test_16_mb_of_empty_vectors_take_little_memory() -> None:
+    code = (
+        "import resource, sys; from dualstack_epc.wire.reader import decode_value\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak(); decode_value(b'(' + b'[]' * 2_000_000 + b')')\n"
+        "print((peak() - before) / 1024)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 80  # MB for 4 MB of text

@@ -7,7 +7,7 @@ import sys
 import threading
 
 from dualstack_epc.net.listener import format_address
-from dualstack_epc.net.log import logger
+from dualstack_epc.net.log import Tally
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Acceptor:
 
     def __init__(self, listener: Listener | None) -> None:
         """Accept from LISTENER, which may also be set later; `server_close` closes it."""
+        self.tally = Tally()
         self._listener = listener
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -85,7 +86,7 @@ class Acceptor:
 
     def refuse(self, request: socket.socket, client_address: tuple[str, int]) -> None:
         """Close REQUEST, and log the exception that serving it has raised."""
-        logger().exception("%s: not served", format_address(*client_address))
+        self.tally.add(f"{format_address(*client_address)}: not served, {sys.exc_info()[1]!r}")
         request.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:

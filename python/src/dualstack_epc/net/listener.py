@@ -53,6 +53,7 @@ class Listener:
         self.addresses: list[tuple[str, int]] = [s.getsockname()[:2] for s in self.sockets]
         self.port = self.addresses[0][1]
         self.missing = missing
+        self._turns = list(self.sockets)  # the one that was accepted from last is last
         self._paused_until: float | None = None
         self._waker, self._wake = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -73,9 +74,12 @@ class Listener:
             if self._wake in ready:
                 self._wake.recv(1024)
                 return None
-            for sock in self.sockets:
+            for sock in list(self._turns):
                 client = self._accept(sock) if sock in ready else None
                 if client:
+                    # Many clients at one address must not keep those at the other waiting.
+                    self._turns.remove(sock)
+                    self._turns.append(sock)
                     return client
             if not ready and deadline is not None and time.monotonic() >= deadline:
                 return None

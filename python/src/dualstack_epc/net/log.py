@@ -4,10 +4,51 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
+
+
+class Tally:
+    """What strangers cause: one line a second at most, which counts the others.
+
+    What is left over when nothing comes any more is told by `flush`.
+    """
+
+    def __init__(self, interval: float = 1.0) -> None:
+        """Log a line each INTERVAL seconds."""
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._count = 0
+        self._last = ""
+        self._next = 0.0
+
+    def add(self, text: str) -> None:
+        """Log TEXT, or count it."""
+        with self._lock:
+            self._count += 1
+            self._last = text
+            if time.monotonic() < self._next:
+                return
+            line = self._line()
+        logger().warning("%s", line)
+
+    def flush(self) -> None:
+        """Log what was counted since the last line."""
+        with self._lock:
+            if not self._count:
+                return
+            line = self._line()
+        logger().warning("%s", line)
+
+    def _line(self) -> str:
+        """Return the line that is due."""
+        others, self._count = self._count - 1, 0
+        self._next = time.monotonic() + self._interval
+        return f"{self._last} (and {others} others)" if others else self._last
 
 
 class _Choice:

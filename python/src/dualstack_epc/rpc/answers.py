@@ -7,9 +7,11 @@ Each call gets exactly one reply, whatever the method does.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from contextvars import ContextVar
 
+from dualstack_epc.net.log import logger
 from dualstack_epc.rpc.errors import CallCancelledError
 from dualstack_epc.rpc.running import RunningCall, current
 from dualstack_epc.wire import messages
@@ -105,6 +107,9 @@ class Answers:
             reason = f"EPC-ERROR: No such method : {call.name}"
             self._end(call, messages.encode_error("epc-error", call.uid, reason))
             return
+        except BaseException as error:  # noqa: BLE001, it may be the user's own
+            self._fail(call, error)
+            return
         marks = caller.set(self._service), current.set(call)
         call.threaded = True
         try:
@@ -150,7 +155,7 @@ class Answers:
     def _fail(self, call: RunningCall, error: BaseException) -> None:
         """Reply to CALL that its method has raised ERROR."""
         if not call.cancelled:
-            self._service.on_error(error)
+            note(self._service, error)
         self._end(call, messages.encode_error("return-error", call.uid, describe_error(error)))
 
     def _end(self, call: RunningCall, payload: bytes) -> None:
@@ -216,6 +221,15 @@ class Answers:
         call.when_cancelled(cancel)
 
 
+def note(service: Caller, error: BaseException) -> None:
+    """Have SERVICE take note of ERROR, whatever that does: the connection goes on."""
+    try:
+        service.on_error(error)
+    except BaseException as problem:  # noqa: BLE001, it may be the user's own
+        with contextlib.suppress(BaseException):
+            logger().error("taking note of an error failed: %s", type(problem).__name__)
+
+
 def _flags(method: Any) -> int:
     """Return the flags of METHOD's code, which tell generators and coroutines from functions."""
     for _ in range(10):  # partial objects and bound methods may be wrapped in each other
@@ -238,9 +252,10 @@ def _is_coroutine(value: Any) -> bool:
 
 def describe_error(error: BaseException) -> str:
     """Return ERROR as the message of an error reply, whatever its repr does."""
-    if isinstance(error, (SendError, CallCancelledError)):
-        return str(error)
     try:
-        return repr(error)
+        if isinstance(error, (SendError, CallCancelledError)):
+            return str(error)
+        # It may be of a subclass, with methods of its own.
+        return str.__str__(repr(error))
     except BaseException:  # noqa: BLE001, a hostile repr must not cost the caller its reply
         return f"{type(error).__name__} (its repr fails)"

@@ -62,8 +62,11 @@ def _place(address: Any) -> str:
 class ServerAuth:
     """The server's half: takes calls until one of them proves the client."""
 
-    def __init__(self, token: str, place: str) -> None:
-        """Expect a client that knows TOKEN and has dialled PLACE."""
+    def __init__(
+        self, token: str, place: str, on_proof: Callable[[], object] | None = None
+    ) -> None:
+        """Expect a client that knows TOKEN and has dialled PLACE; call ON_PROOF when it came."""
+        self._on_proof = on_proof
         self._token = token
         self._place = place
         self._nonces: tuple[str, str] | None = None
@@ -82,6 +85,8 @@ class ServerAuth:
             if not (len(args) == 1 and _equal(args[0], expected)):
                 raise AuthenticationError("the proof is wrong")
             self.done = True
+            if self._on_proof:
+                self._on_proof()
             return True
         raise AuthenticationError("this server asks for authentication first")
 

@@ -3,6 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import threading
+import time
+
 from dualstack_epc.net.acceptor import Acceptor
 from dualstack_epc.rpc.dispatch import WORKERS, LazyLoop, WorkerPool
 from dualstack_epc.rpc.handler import ClientHandler
@@ -10,12 +16,15 @@ from dualstack_epc.rpc.peer import SEND_TIMEOUT
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from typing import Any
 
     from dualstack_epc.net.listener import Listener
     from dualstack_epc.rpc.loop import EventLoop
+
+
+STRANGERS = 64  # clients that have not proved themselves
+YOUTH = 0.03  # seconds that each of them has at least, however many come
 
 
 class EPCAcceptor(Acceptor):
@@ -40,10 +49,59 @@ class EPCAcceptor(Acceptor):
         self.pool = WorkerPool(max_workers)
         self._loop = LazyLoop()
         self.clients: list[ClientHandler] = []
+        self._strangers: dict[socket.socket, float] = {}  # when they came, the oldest first
+        self._strangers_lock = threading.Lock()
 
     def event_loop(self) -> EventLoop:
         """Return the loop that ``async def`` methods run on."""
         return self._loop.get()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve REQUEST, the socket of the client at CLIENT_ADDRESS, in a thread.
+
+        Where a proof is asked for, the oldest of too many clients without one makes room.
+        """
+        if not self.token:
+            super().process_request(request, client_address)
+            return
+        self._make_room()
+        with self._strangers_lock:
+            self._strangers[request] = time.monotonic()
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.note_proof(request)
+            raise
+
+    def _serve_connection(self, request: Any, client_address: Any) -> None:
+        """Serve one client and forget it."""
+        try:
+            super()._serve_connection(request, client_address)
+        finally:
+            self.note_proof(request)
+
+    def note_proof(self, request: socket.socket) -> None:
+        """Note that the client at REQUEST has proved itself, or is gone."""
+        with self._strangers_lock:
+            self._strangers.pop(request, None)
+
+    def _make_room(self) -> None:
+        """Close the oldest client without a proof, if there are as many as may be."""
+        with self._strangers_lock:
+            if len(self._strangers) < STRANGERS:
+                return
+            age = time.monotonic() - next(iter(self._strangers.values()))
+        if age < YOUTH:
+            time.sleep(YOUTH - age)
+        with self._strangers_lock:
+            if len(self._strangers) < STRANGERS:
+                return
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
+        if os.name == "nt":  # There that does not wake whoever reads.
+            oldest.close()
 
     def close_clients(self) -> None:
         """Close every connection."""
@@ -56,6 +114,7 @@ class EPCAcceptor(Acceptor):
         A method that is running is not waited for longer than 5 s.
         """
         super().server_close()
+        self.tally.flush()
         self._loop.close()
         self.pool.close()
 

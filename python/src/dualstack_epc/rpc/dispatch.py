@@ -8,6 +8,7 @@ a call that waits for one would wait for itself.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -80,7 +81,8 @@ class WorkerPool:
                     self._threads.discard(threading.current_thread())
                     return
             if job is not None:
-                job()
+                with contextlib.suppress(BaseException):  # It must not raise; if it does, we go on.
+                    job()
                 # What the job held, such as a large value, is not kept while this waits.
                 del job
 
@@ -171,7 +173,8 @@ class CallGate:
     def _run(self, job: Job) -> None:
         """Run JOB, and then others that wait."""
         while True:
-            job()
+            with contextlib.suppress(BaseException):
+                job()
             with self._changed:
                 self._changed.notify_all()
                 # One that has come back from waiting may be one too many.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import Any, Protocol
 
+    from dualstack_epc.net.log import Tally
     from dualstack_epc.rpc.dispatch import WorkerPool
     from dualstack_epc.rpc.loop import EventLoop
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
         token: str | None
         label: str | None
+        tally: Tally
         send_timeout: float
         pool: WorkerPool
         funcs: dict[str, Callable[..., Any]]
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
         def event_loop(self) -> EventLoop:
             """Return the loop that ``async def`` methods run on."""
+
+        def note_proof(self, request: socket.socket) -> None:
+            """Note that the client at REQUEST has proved itself."""
 
         def add_client(self, handler: Any) -> None:
             """Note that HANDLER's client is there."""
@@ -70,7 +75,11 @@ class ClientHandler(Service):
             self,
             server.pool,
             auth=(
-                ServerAuth(server.token, server.label or reached(self.request))
+                ServerAuth(
+                    server.token,
+                    server.label or reached(self.request),
+                    lambda: server.note_proof(self.request),
+                )
                 if server.token
                 else None
             ),
@@ -113,6 +122,10 @@ class ClientHandler(Service):
         except BaseException:  # noqa: BLE001, what a method raises can be anything
             text = type(error).__name__
         self.logger.error(text)
+
+    def on_refusal(self, reason: str) -> None:
+        """Log REASON, for which the connection ends, but not a line for each of many."""
+        self.server.tally.add(reason)
 
     @property
     def logger(self) -> Logger:

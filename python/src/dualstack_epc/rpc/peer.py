@@ -15,7 +15,7 @@ import time
 
 from dualstack_epc.net.listener import format_address
 from dualstack_epc.net.log import logger
-from dualstack_epc.rpc.answers import Answers, describe_error
+from dualstack_epc.rpc.answers import Answers, describe_error, note
 from dualstack_epc.rpc.dispatch import CallGate, WorkerPool
 from dualstack_epc.rpc.errors import (
     AuthenticationError,
@@ -78,6 +78,10 @@ class Service:
     def stray_error(self, name: str, value: object) -> Exception:
         """Return the error that the reply NAME with VALUE answers no call that waits."""
         return StrayReplyError(f"{name} {describe(value)}")
+
+    def on_refusal(self, reason: str) -> None:
+        """Take note of REASON, for which the connection ends: the peer's fault."""
+        logger().warning(reason)
 
     def closed_error(self, reason: str) -> ConnectionClosedError:
         """Return the error that the connection is gone, for REASON."""
@@ -156,7 +160,7 @@ class Peer:
                     self._receive(payload)
                 payload = decoder.next()
             if decoder.error:
-                logger().warning("%s: closed, %s", self.name, decoder.error)
+                self._service.on_refusal(f"{self.name}: closed, {decoder.error}")
                 return str(decoder.error)
             data = self._sock.recv(CHUNK)
             if not data:
@@ -174,7 +178,7 @@ class Peer:
             if payload is not None:
                 reason = self._try_proof(auth, payload)
         if reason:
-            logger().warning("%s: closed, %s", self.name, reason)
+            self._service.on_refusal(f"{self.name}: closed, {reason}")
         self._sock.settimeout(None)
         self._decoder.limit = LIMIT
         if reason is None:
@@ -234,11 +238,11 @@ class Peer:
         if error.name in messages.REPLIES:
             refused = self._service.reply_error("epc-error", str(error))
             if not self._settle(error.uid, error=refused):
-                self._service.on_error(error)
+                note(self._service, error)
             return
         kind = "return-error" if error.name == "call" and error.uid is not None else "epc-error"
         self.reply(messages.encode_error(kind, error.uid, str(error)))
-        self._service.on_error(error)
+        note(self._service, error)
 
     def _receive_call(self, message: Message, payload: bytes) -> None:
         """Run the call in MESSAGE, which has come as PAYLOAD, as soon as there is room."""
@@ -292,7 +296,7 @@ class Peer:
     def _refuse(self, error: MalformedError) -> None:
         """Answer the request that ERROR is about."""
         self.reply(messages.encode_error("epc-error", error.uid, str(error)))
-        self._service.on_error(self._service.reply_error("epc-error", str(error)))
+        note(self._service, self._service.reply_error("epc-error", str(error)))
 
     def _receive_methods(self, message: Message) -> None:
         """Answer with the list of methods."""
@@ -302,7 +306,7 @@ class Peer:
         uid = message.uid
         try:
             reply = messages.encode("return", uid, self._service.describe_methods())
-        except Exception as error:  # noqa: BLE001, the caller gets its reply whatever happens
+        except BaseException as error:  # noqa: BLE001, the caller gets its reply whatever happens
             reply = messages.encode_error("return-error", uid, describe_error(error))
         self.reply(reply)
 
@@ -320,7 +324,7 @@ class Peer:
         service = self._service
         error = None if name == "return" else service.reply_error(name, reason)
         if error is None or not self._settle(message.uid, error=error):
-            service.on_error(service.stray_error(name, reason))
+            note(service, service.stray_error(name, reason))
 
     # Calling
 

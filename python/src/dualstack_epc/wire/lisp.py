@@ -114,10 +114,13 @@ class Quoted(_Parts):
         object.__setattr__(self, "value", value)
 
 
+TESTS = frozenset({"eq", "eql", "equal"})
+
+
 class HashTable(dict["Any", "Any"]):
     """An Emacs hash table: a dict that goes back as a hash table, not as a plist.
 
-    `test` is the table's test: "eq", "eql" or "equal".
+    `test` is the table's test: "eq", "eql" or "equal"; another cannot be sent.
     """
 
     def __init__(

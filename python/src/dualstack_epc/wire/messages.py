@@ -53,6 +53,10 @@ def parse(payload: bytes, types: Types = OURS) -> Message:
         value = decode_value(payload, types)
     except ReadError as error:
         raise MalformedError(str(error), *_salvage(payload)) from error
+    except (RecursionError, MemoryError) as error:
+        # Such as of the hash of a key that is nested deep.
+        reason = f"too deep or too large: {type(error).__name__}"
+        raise MalformedError(reason, *_salvage(payload)) from None
     if not (isinstance(value, list) and value and isinstance(value[0], types.symbol)):
         raise MalformedError(f"no message: {describe(value)}", None, None)
     name = str(value[0])
@@ -79,6 +83,7 @@ def encode(name: str, uid: Any, *rest: Any) -> bytes:
 
 def encode_error(name: str, uid: Any, reason: str) -> bytes:
     """Return the payload of an error reply, whatever REASON has in it."""
+    reason = str.__str__(reason)  # It may be of a subclass, with methods of its own.
     if len(reason) > MESSAGE_LIMIT:
         reason = reason[:MESSAGE_LIMIT] + "..."
     reason = reason.encode("utf-8", "backslashreplace").decode()

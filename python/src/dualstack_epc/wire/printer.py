@@ -17,7 +17,7 @@ from itertools import islice
 
 from dualstack_epc.wire.errors import OversizeError, SendError
 from dualstack_epc.wire.frames import LIMIT
-from dualstack_epc.wire.lisp import Cons, HashTable, Quoted, Symbol, Vector
+from dualstack_epc.wire.lisp import TESTS, Cons, HashTable, Quoted, Symbol, Vector
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEPTH = 1000  # of lists in lists
 LONG = 10**4300  # Python refuses to convert longer integers to decimal, as that is not linear
 
+SHORT = 64  # characters of a name that is remembered
 LONG_LIST = 16  # items; a look at all of their types is not worth it in a shorter list
 
 # What Emacs may read as a number where a symbol is meant.
@@ -87,7 +88,7 @@ def to_sexp(value: Any) -> str:  # noqa: C901, PLR0912, PLR0915, one loop is wha
             elif kind is float:
                 add(space + _float(item))
             elif kind is Symbol:
-                add(space + _symbol(str(item)))
+                add(space + _symbol(str.__str__(item)))
             elif kind is _Raw:
                 add(space + item)
             else:
@@ -148,7 +149,7 @@ def _float(value: float) -> str:
 
 
 @lru_cache(4096)
-def _symbol(name: str) -> str:
+def _short_symbol(name: str) -> str:
     """Return the symbol called NAME, with backslashes where Emacs needs them."""
     numeric = NUMERIC.match(name)
     if PLAIN_SYMBOL.fullmatch(name) and not numeric:
@@ -157,6 +158,11 @@ def _symbol(name: str) -> str:
         return "##"
     quoted = SPECIAL.sub(lambda match: "\\" + match.group(), name)
     return "\\" + quoted if numeric and not quoted.startswith("\\") else quoted
+
+
+def _symbol(name: str) -> str:
+    """Return the symbol called NAME; only short ones are remembered."""
+    return _short_symbol(name) if len(name) <= SHORT else _short_symbol.__wrapped__(name)
 
 
 def _integer(value: int) -> str:
@@ -206,7 +212,9 @@ def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR
     if isinstance(item, Cons):
         return "(", _cells(item), ")"
     if isinstance(item, HashTable):
-        return f"#s(hash-table test {item.test} data (", _flat(item), "))"
+        if not (isinstance(item.test, str) and item.test in TESTS):
+            raise SendError(f"a hash table with the test {describe(item.test)} cannot be sent")
+        return f"#s(hash-table test {str.__str__(item.test)} data (", _flat(item), "))"
     if hasattr(item, "__to_lisp_as__"):
         return "", iter((item.__to_lisp_as__(),)), ""
     if isinstance(item, tuple) and hasattr(item, "_asdict"):
@@ -261,27 +269,46 @@ def _plist(items: Mapping[Any, Any]) -> tuple[str, Iterator[Any] | None, str]:
 def _properties(items: Mapping[Any, Any]) -> list[Any]:
     """Return the keys of ITEMS, as keywords, and the values by turns."""
     parts = []
+    seen = set()
     for key, value in items.items():
         if not isinstance(key, str):
             raise SendError(
                 f"a dict with {describe(key)} as a key cannot be sent as a plist;"
                 " HashTable(...) sends it as a hash table"
             )
-        parts.append(_keyword(str(key)))
+        keyword = _keyword(str.__str__(key))
+        if keyword in seen:
+            raise SendError(f"a dict with two keys that become {keyword} cannot be sent")
+        seen.add(keyword)
+        parts.append(keyword)
         parts.append(value)
     return parts
 
 
-@lru_cache(4096)
 def _keyword(name: str) -> _Raw:
+    """Return the keyword for NAME; only short ones are remembered."""
+    return _short_keyword(name) if len(name) <= SHORT else _short_keyword.__wrapped__(name)
+
+
+@lru_cache(4096)
+def _short_keyword(name: str) -> _Raw:
     """Return the keyword for NAME."""
     return _Raw(_symbol(name if name.startswith(":") else f":{name}"))
 
 
 def _flat(items: Mapping[Any, Any]) -> Iterator[Any]:
-    """Give the keys and values of ITEMS by turns."""
-    for pair in items.items():
-        yield from pair
+    """Give the keys and values of ITEMS by turns.
+
+    What Python tells apart, such as None and False, may be one key in Emacs.
+    """
+    seen = set()
+    for key, value in items.items():
+        text = to_sexp(key)
+        if text in seen:
+            raise SendError(f"a hash table with two keys that become {text[:80]} cannot be sent")
+        seen.add(text)
+        yield _Raw(text)
+        yield value
 
 
 def _cells(cell: Cons) -> Iterator[Any]:
@@ -300,7 +327,7 @@ def _cells(cell: Cons) -> Iterator[Any]:
 def describe(item: Any) -> str:
     """Return a short description of ITEM, whatever its repr does."""
     try:
-        text = repr(item)
+        text = str.__str__(repr(item))  # It may be of a subclass, with methods of its own.
     except BaseException:  # noqa: BLE001, a hostile repr must not cost the caller its reply
         text = "(its repr fails)"
     if len(text) > 100:  # noqa: PLR2004

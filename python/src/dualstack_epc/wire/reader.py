@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 
 from dualstack_epc.wire.errors import ReadError
-from dualstack_epc.wire.lisp import OURS, Cons, HashTable, Types
-from dualstack_epc.wire.printer import DEPTH
+from dualstack_epc.wire.lisp import OURS, TESTS, Cons, HashTable, Types, Vector
+from dualstack_epc.wire.printer import DEPTH, describe
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ STRING, INTEGER, OPEN, CLOSE, FLOAT, ATOM, ESCAPED, OPEN_VECTOR = range(1, 9)
 CLOSE_VECTOR, QUOTE, OPEN_TABLE, RADIX, NAMELESS, COMMENT, END, OTHER = range(9, 17)
 
 # The groups are in the order of their frequency; the last one takes whatever is no token.
-_END = r"""[^\s\x00-\x20\xa0"';()\[\],`\\\#]"""  # what can go on in an atom
+# What can go on in an atom.  Of Unicode's blanks only U+00A0 ends one in Emacs.
+_END = r"""[^\x00-\x20\xa0"';()\[\],`\\\#]"""
 TOKEN = re.compile(
     rf"""
-    [ \t\n\r\f]*                             # between tokens
+    [\x00-\x20\xa0]*                         # between tokens
     (?: "([^"\\]*)"                          # STRING without escapes
       | ([-+]?[0-9]{{1,4300}}(?!{_END}|\\))   # INTEGER
       | (\()                                 # OPEN
@@ -37,7 +38,7 @@ TOKEN = re.compile(
       | (\[)                                 # OPEN_VECTOR
       | (\])                                 # CLOSE_VECTOR
       | ('|`|,@?|\#')                        # QUOTE, in a wide sense
-      | (\#s\(hash-table(?=[ )]))            # OPEN_TABLE
+      | (\#s\(hash-table(?=[ \n)]))            # OPEN_TABLE
       | (\#[xXoObB][-+]?[0-9a-fA-F]+|\#[0-9]+r[-+]?[0-9a-zA-Z]+)  # RADIX
       | (\#\#)                               # NAMELESS symbol
       | (;[^\n]*)                            # COMMENT
@@ -60,6 +61,7 @@ RADIXES = {"x": 16, "o": 8, "b": 2}
 QUOTES = {"`": "`", ",": ",", ",@": ",@", "#'": "function"}
 OPENERS = {OPEN: "(", OPEN_VECTOR: "[", OPEN_TABLE: "#s(", QUOTE: ""}
 CLOSERS = {CLOSE: ")", CLOSE_VECTOR: "]"}
+EMPTY = Vector()
 PREFIXES = frozenset({"'", *QUOTES})
 STAND_IN = "\udfff"  # for a backslash; no valid UTF-8 has it
 ATOMS = 10_000  # symbols and floats remembered while one text is read
@@ -276,9 +278,9 @@ def _closed(level: _Open, bracket: str, text: str, position: int, types: Types) 
     if bracket == ")" and kind == "(":
         return items if level.dot is None else _dotted(items, level.dot)
     if bracket == "]" and kind == "[":
-        return types.vector(items)
+        return EMPTY if types is OURS and not items else types.vector(items)
     if bracket == ")" and kind == "#s(":
-        return _hash_table(items)
+        return _hash_table(items, types)
     raise ReadError(f"{bracket!r} closes nothing, at {text[max(0, position - 40) : position]!r}")
 
 
@@ -294,18 +296,32 @@ def _dotted(items: list[Any], dot: int) -> Any:
     return value
 
 
-def _hash_table(items: list[Any]) -> HashTable:
+def _hash_table(items: list[Any], types: Types) -> HashTable:
     """Return the hash table with the properties ITEMS."""
     settings = {str(key): value for key, value in zip(items[::2], items[1::2], strict=False)}
     data = settings.get("data") or []
     if not isinstance(data, list) or len(data) % 2:
         raise ReadError("a hash table's data are no pairs")
+    test = settings.get("test", types.symbol("eql"))
+    if not (isinstance(test, types.symbol) and str(test) in TESTS):
+        raise ReadError(f"a hash table with the test {describe(test)} cannot cross")
+    if settings.get("weakness"):
+        raise ReadError("a weak hash table cannot cross")
+    keys = data[::2]
     try:
-        return HashTable(
-            zip(data[::2], data[1::2], strict=True), test=str(settings.get("test", "eql"))
-        )
+        table = HashTable(zip(keys, data[1::2], strict=True), test=str(test))
     except TypeError as error:
         raise ReadError(f"a hash table with a list as a key cannot cross: {error}") from None
+    if len(table) < len(keys):
+        first: dict[Any, Any] = {}
+        for key in keys:
+            if key in first:
+                raise ReadError(
+                    f"a hash table with the keys {describe(first[key])} and {describe(key)},"
+                    " which Python takes for equal, cannot cross"
+                )
+            first[key] = key
+    return table
 
 
 def _quoted(kind: str, item: Any, types: Types) -> Any:
