@@ -71,7 +71,7 @@ to diagnose why none did."
                           (dualstack-diagnose host port)))
     (set-transient-map map)
     (user-error "Cannot connect to %s:%s; type d to see why (%s)" host port
-                (dualstack-view-error err))))
+                (dualstack-view--error err))))
 
 (defun dualstack-connect-read-peer ()
   "Read a host and a port, and return them as a list."

@@ -47,7 +47,7 @@
         :start start :end (+ start seconds)
         :outcome (if (stringp outcome) 'failed outcome)))
 
-(defun dualstack-diagnose-draw-plain (probes)
+(defun dualstack-diagnose-draw--plain (probes)
   "Return the bars of Emacs's own way to PROBES: one after the other."
   (let ((now 0.0)
         (bars nil)
@@ -59,7 +59,7 @@
               done (eq outcome 'open))))
     (nreverse bars)))
 
-(defun dualstack-diagnose-draw-ours (probes)
+(defun dualstack-diagnose-draw--ours (probes)
   "Return the bars of our way to PROBES: all of them, by the attempt delay.
 What was not needed any longer ends when another connects.  Of localhost's
 addresses `dualstack-policy' allows all or one."
@@ -95,7 +95,7 @@ addresses `dualstack-policy' allows all or one."
                            probes)
          probes))))
 
-(defun dualstack-diagnose-draw-cost (bars)
+(defun dualstack-diagnose-draw--cost (bars)
   "Return the seconds after which BARS have connected, or have all failed."
   (or (cl-loop for bar in bars
                when (eq (plist-get bar :outcome) 'open)
@@ -103,7 +103,7 @@ addresses `dualstack-policy' allows all or one."
       (cl-loop for bar in bars maximize (plist-get bar :end))
       0))
 
-(defun dualstack-diagnose-draw-time (seconds)
+(defun dualstack-diagnose-draw--time (seconds)
   "Return SECONDS as a short text."
   (cond ((< seconds 0.01) (format "%.2f ms" (* 1000 seconds)))
         ((< seconds 1) (format "%.0f ms" (* 1000 seconds)))
@@ -121,9 +121,9 @@ addresses `dualstack-policy' allows all or one."
   (format "%s, %s"
           (pcase (plist-get bar :outcome)
             ('open "connected") ('silent "silent") ('lost "given up") (_ "refused"))
-          (dualstack-diagnose-draw-time (- (plist-get bar :end) (plist-get bar :start)))))
+          (dualstack-diagnose-draw--time (- (plist-get bar :end) (plist-get bar :start)))))
 
-(defun dualstack-diagnose-draw-text (bars)
+(defun dualstack-diagnose-draw--text (bars)
   "Return BARS drawn in characters, within 80 columns.
 What connects is drawn with =, what fails with x, what is given up with -."
   (let* ((label (min 26 (cl-loop for bar in bars maximize (length (plist-get bar :label)))))
@@ -154,13 +154,13 @@ What connects is drawn with =, what fails with x, what is given up with -."
                (mapcar (lambda (part) (/ part 256)) (color-values color)))
       "gray")))
 
-(defun dualstack-diagnose-draw-colors ()
+(defun dualstack-diagnose-draw--colors ()
   "Return the colors of a picture by the theme of now, a list."
   (mapcar #'dualstack-diagnose-draw--color
           '(default dualstack-diagnose-open dualstack-diagnose-failed
             dualstack-diagnose-lost)))
 
-(defun dualstack-diagnose-draw-svg (bars)
+(defun dualstack-diagnose-draw--svg (bars)
   "Return BARS drawn as an SVG object, see `svg-create'.
 Besides by its color, each bar tells by a word what became of it; one that is
 too short to be seen is drawn longer."

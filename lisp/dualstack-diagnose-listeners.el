@@ -32,10 +32,10 @@
 (require 'cl-lib)
 (require 'subr-x)
 
-(defconst dualstack-diagnose-listeners-timeout 5
+(defconst dualstack-diagnose-listeners--timeout 5
   "Seconds after which a program of the system is waited for no longer.")
 
-(defun dualstack-diagnose-listeners (port run then)
+(defun dualstack-diagnose--listeners (port run then)
   "Find out who listens at PORT of this machine, and call THEN with a list.
 Each is a plist: `:family', `ipv4' or `ipv6'; `:address', a string; `:any'
 non-nil if that is every address of the machine; `:pid' and `:program', nil
@@ -44,11 +44,11 @@ in the commentary."
   (pcase system-type
     ('gnu/linux (funcall then (dualstack-diagnose-listeners--proc port)))
     ('windows-nt (dualstack-diagnose-listeners--windows port run then))
-    (_ (dualstack-diagnose-listeners-command
+    (_ (dualstack-diagnose-listeners--command
         run "lsof" (list "-nP" (format "-iTCP:%d" port) "-sTCP:LISTEN" "-Fpcnt")
         (lambda () (funcall then (dualstack-diagnose-listeners--parse-lsof)))))))
 
-(defun dualstack-diagnose-listeners-command (run program args then)
+(defun dualstack-diagnose-listeners--command (run program args then)
   "Run PROGRAM with ARGS, and call THEN in a buffer with its output.
 The buffer is empty if PROGRAM cannot be run, or takes too long.  RUN is as
 in the commentary."
@@ -77,7 +77,7 @@ in the commentary."
                              :sentinel (lambda (process _event)
                                          (unless (process-live-p process)
                                            (funcall finish process))))))
-          (setq timer (run-at-time dualstack-diagnose-listeners-timeout nil finish process))
+          (setq timer (run-at-time dualstack-diagnose-listeners--timeout nil finish process))
           (setcar run (lambda ()
                         (funcall end process)
                         (kill-buffer buffer))))
@@ -112,7 +112,7 @@ Windows' own print in the code page of DOS, whatever Emacs is set to."
 
 (defun dualstack-diagnose-listeners--windows (port run then)
   "Call THEN with who listens at PORT of Windows.  RUN is as elsewhere."
-  (dualstack-diagnose-listeners-command
+  (dualstack-diagnose-listeners--command
    run (dualstack-diagnose-listeners--system "netstat.exe") '("-ano")
    (lambda ()
      (let ((listeners (dualstack-diagnose-listeners--parse-netstat port)))
@@ -125,7 +125,7 @@ Windows' own print in the code page of DOS, whatever Emacs is set to."
 RUN is as in the commentary."
   (if (null pids)
       (funcall then listeners)
-    (dualstack-diagnose-listeners-command
+    (dualstack-diagnose-listeners--command
      run (dualstack-diagnose-listeners--system "tasklist.exe")
      (list "/FO" "CSV" "/NH" "/FI" (format "PID eq %d" (car pids)))
      (lambda ()
@@ -154,11 +154,11 @@ RUN is as in the commentary."
   (and (re-search-forward (format "^\"\\([^\"\n]+\\)\",\"%d\"," pid) nil t)
        (match-string 1)))
 
-(defun dualstack-diagnose-listeners-excluded (port run then)
+(defun dualstack-diagnose-listeners--excluded (port run then)
   "Call THEN with the range, kept by Windows, that PORT is in.
 That is a cons of the first and the last port, or nil.  RUN is as in the
 commentary."
-  (dualstack-diagnose-listeners-command
+  (dualstack-diagnose-listeners--command
    run (dualstack-diagnose-listeners--system "netsh.exe")
    '("interface" "ipv4" "show" "excludedportrange" "protocol=tcp")
    (lambda () (funcall then (dualstack-diagnose-listeners--parse-netsh port)))))

@@ -33,10 +33,10 @@
 (require 'dualstack)
 (require 'dualstack-diagnose-listeners)
 
-(defconst dualstack-diagnose-probe-timeout 4
+(defconst dualstack-diagnose-probe--timeout 4
   "Seconds after which an address that does not answer is called silent.")
 
-(defconst dualstack-diagnose-probe-watch 0.3
+(defconst dualstack-diagnose-probe--watch 0.3
   "Seconds for which an address that has connected is looked at.")
 
 (defconst dualstack-diagnose-probe--most 6
@@ -52,7 +52,7 @@ is another.  PROBES is a list, in that order, of (ADDRESS OUTCOME SECONDS
 THEN), OUTCOME being `open', `silent' or a string that says why not; THEN is
 what an open address does afterwards: `serves' if it says something,
 `resets' if it closes, `quiet' otherwise.  LISTENERS is a list of plists, see
-`dualstack-diagnose-listeners'.  PROXY is the proxy of url.el that catches
+`dualstack-diagnose--listeners'.  PROXY is the proxy of url.el that catches
 HOST, or nil.  EXCLUDED is the range of ports that Windows keeps, a cons."
   host port addresses lookup localhost probes listeners proxy excluded)
 
@@ -85,7 +85,7 @@ RUN and THEN are as elsewhere."
                  (dualstack-diagnose-probe--next
                   facts (dualstack-diagnose-facts-addresses facts) run then))))
     (if (dualstack-diagnose-probe--local-p facts)
-        (dualstack-diagnose-listeners (dualstack-diagnose-facts-port facts) run probe)
+        (dualstack-diagnose--listeners (dualstack-diagnose-facts-port facts) run probe)
       (funcall probe nil))))
 
 (defun dualstack-diagnose-probe--local-p (facts)
@@ -114,13 +114,13 @@ commentary."
     (cond ((dualstack-localhost-p host)
            (funcall then (list (dualstack-loopback-address 'ipv6 port)
                                (dualstack-loopback-address 'ipv4 port))))
-          ((dualstack-diagnose-probe-literal-p host)
+          ((dualstack-diagnose-probe--literal-p host)
            (funcall then (funcall numbers
                                   (ignore-errors (network-lookup-address-info host)))))
           (t (dualstack-diagnose-probe--look-up
               host run (lambda (addresses) (funcall then (funcall numbers addresses))))))))
 
-(defun dualstack-diagnose-probe-literal-p (host)
+(defun dualstack-diagnose-probe--literal-p (host)
   "Return non-nil if HOST is an address, which no resolver is needed for."
   (string-match-p "\\`\\(?:[0-9.]+\\|[[:xdigit:].]*:[[:xdigit:]:.]*\\(?:%.*\\)?\\)\\'" host))
 
@@ -130,7 +130,7 @@ RUN is as in the commentary."
   (let ((form `(progn (princ "\nADDRESSES ")
                       (prin1 (network-lookup-address-info
                               ,(dualstack-encode-host host))))))
-    (dualstack-diagnose-listeners-command
+    (dualstack-diagnose-listeners--command
      run (expand-file-name invocation-name invocation-directory)
      (list "-Q" "--batch" "--eval" (prin1-to-string form))
      (lambda ()
@@ -166,7 +166,7 @@ RUN is as in the commentary."
          (done nil)
          (handle (dualstack-open-async
                   host port :name "dualstack-diagnose" :noquery t
-                  :coding '(binary . binary) :timeout dualstack-diagnose-probe-timeout
+                  :coding '(binary . binary) :timeout dualstack-diagnose-probe--timeout
                   :then (lambda (process)
                           (setq done t)
                           (let ((probe (dualstack-diagnose-probe--outcome address)))
@@ -221,7 +221,7 @@ That gets `serves', `resets' or `quiet'.  RUN is as in the commentary."
                  (funcall end)
                  (setq timer (run-at-time 0 nil then what))
                  (setcar run (lambda () (cancel-timer timer))))))
-    (setq timer (run-at-time dualstack-diagnose-probe-watch nil note 'quiet))
+    (setq timer (run-at-time dualstack-diagnose-probe--watch nil note 'quiet))
     (setcar run end)
     (set-process-filter process (lambda (_process _text) (funcall note 'serves)))
     (set-process-sentinel process (lambda (process _event)
@@ -238,7 +238,7 @@ RUN is as in the commentary."
            (dualstack-diagnose-probe--local-p facts)
            (cl-notany (lambda (probe) (eq (nth 1 probe) 'open))
                       (dualstack-diagnose-facts-probes facts)))
-      (dualstack-diagnose-listeners-excluded
+      (dualstack-diagnose-listeners--excluded
        (dualstack-diagnose-facts-port facts) run
        (lambda (range)
          (setf (dualstack-diagnose-facts-excluded facts) range)

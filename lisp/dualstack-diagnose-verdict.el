@@ -139,10 +139,10 @@ answers."
   (let ((probes (dualstack-diagnose-facts-probes facts)))
     (mapcar (lambda (bars)
               (and (cl-find 'open bars :key (lambda (bar) (plist-get bar :outcome)))
-                   (dualstack-diagnose-draw-cost bars)))
+                   (dualstack-diagnose-draw--cost bars)))
             (list (and (dualstack-diagnose--plain-p facts)
-                       (dualstack-diagnose-draw-plain probes))
-                  (dualstack-diagnose-draw-ours probes)))))
+                       (dualstack-diagnose-draw--plain probes))
+                  (dualstack-diagnose-draw--ours probes)))))
 
 (defun dualstack-diagnose--plain-p (facts)
   "Return non-nil if localhost has an address, on this machine, that is open.
@@ -176,8 +176,8 @@ now and then takes a second, and `:nowait' cannot use ::1."
 (defun dualstack-diagnose--plain (facts)
   "Return what plain Emacs does before it connects to the host of FACTS, a phrase.
 It begins with a verb, and tells what was measured."
-  (let* ((bars (dualstack-diagnose-draw-plain (dualstack-diagnose-facts-probes facts)))
-         (lost (- (dualstack-diagnose-draw-cost bars)
+  (let* ((bars (dualstack-diagnose-draw--plain (dualstack-diagnose-facts-probes facts)))
+         (lost (- (dualstack-diagnose-draw--cost bars)
                   (let ((bar (car (last bars))))
                     (- (plist-get bar :end) (plist-get bar :start)))))
          (first (plist-get (car bars) :label)))
@@ -186,9 +186,9 @@ It begins with a verb, and tells what was measured."
                    (car (dualstack-diagnose--localhost facts))))
           ((null (cdr bars)) "connects there at once")
           ((> lost 0.05)
-           (format "waits %s for %s first" (dualstack-diagnose-draw-time lost) first))
+           (format "waits %s for %s first" (dualstack-diagnose-draw--time lost) first))
           (t (format "is refused at %s first, in %s" first
-                     (dualstack-diagnose-draw-time lost))))))
+                     (dualstack-diagnose-draw--time lost))))))
 
 ;;;; Verdicts
 
@@ -327,12 +327,12 @@ So do those who stand before a server that does not run."
             (format "%s answers at %s: plain Emacs connects in %s."
                     host
                     (if (cdr open) "every address" "its address")
-                    (dualstack-diagnose-draw-time (car (dualstack-diagnose--costs facts))))
+                    (dualstack-diagnose-draw--time (car (dualstack-diagnose--costs facts))))
             nil)))))
 
 ;;;; Warnings
 
-(defun dualstack-diagnose-warnings (facts)
+(defun dualstack-diagnose--warnings (facts)
   "Return the warnings about FACTS, a list of sentences."
   (delq nil
         (list

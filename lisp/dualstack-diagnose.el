@@ -65,21 +65,21 @@
 (defun dualstack-diagnose--evidence (facts picture)
   "Return what was found out, FACTS, as lines, with PICTURE or a drawing."
   (let* ((probes (dualstack-diagnose-facts-probes facts))
-         (plain (dualstack-diagnose-draw-plain probes))
-         (ours (dualstack-diagnose-draw-ours probes)))
+         (plain (dualstack-diagnose-draw--plain probes))
+         (ours (dualstack-diagnose-draw--ours probes)))
     (concat
      (dualstack-diagnose--heading facts)
      (mapconcat (lambda (probe) (dualstack-diagnose--probe-line facts probe)) probes "")
      (mapconcat (lambda (warning)
                   (dualstack-diagnose--paragraph "  Warning: " 'warning warning))
-                (dualstack-diagnose-warnings facts) "")
+                (dualstack-diagnose--warnings facts) "")
      (and (dualstack-diagnose--note facts)
           (dualstack-diagnose--paragraph "  " 'default (dualstack-diagnose--note facts)))
      (and probes
-          (concat "\n" (or picture (dualstack-diagnose-draw-text (append plain ours)))
+          (concat "\n" (or picture (dualstack-diagnose-draw--text (append plain ours)))
                   (format "  Plain Emacs needs %s, dualstack %s.\n"
-                          (dualstack-diagnose-draw-time (dualstack-diagnose-draw-cost plain))
-                          (dualstack-diagnose-draw-time (dualstack-diagnose-draw-cost ours))))))))
+                          (dualstack-diagnose-draw--time (dualstack-diagnose-draw--cost plain))
+                          (dualstack-diagnose-draw--time (dualstack-diagnose-draw--cost ours))))))))
 
 (defun dualstack-diagnose--heading (facts)
   "Return the line about the name of FACTS."
@@ -89,9 +89,9 @@
                         'face 'bold)
             (cond ((null addresses) " does not resolve\n")
                   ((dualstack-localhost-p host) ", tried at both loopback addresses\n")
-                  ((dualstack-diagnose-probe-literal-p host) "\n")
+                  ((dualstack-diagnose-probe--literal-p host) "\n")
                   (t (format ", looked up in %s\n"
-                             (dualstack-diagnose-draw-time
+                             (dualstack-diagnose-draw--time
                               (dualstack-diagnose-facts-lookup facts))))))))
 
 (defun dualstack-diagnose--probe-line (facts probe)
@@ -99,7 +99,7 @@
   (pcase-let* ((`(,address ,outcome ,seconds . ,then) probe)
                (listener (and (symbolp outcome) ; Not refused.
                               (dualstack-diagnose--listener facts address)))
-               (time (dualstack-diagnose-draw-time seconds))
+               (time (dualstack-diagnose-draw--time seconds))
                (line (format "  %-16s " (dualstack-diagnose-probe--literal address))))
     (concat
      line
@@ -124,10 +124,10 @@
     ("f" dualstack-diagnose-forget "forget family" "f")
     ("l" dualstack-diagnose-log "log" "o")
     ("q" quit-window "quit" "q"))
-  "Keys of `dualstack-diagnose-mode', see `dualstack-view-map'.")
+  "Keys of `dualstack-diagnose-mode', see `dualstack-view--map'.")
 
 (defvar dualstack-diagnose-mode-map
-  (dualstack-view-map "Diagnosis" special-mode-map dualstack-diagnose--keys)
+  (dualstack-view--map "Diagnosis" special-mode-map dualstack-diagnose--keys)
   "Keys of `dualstack-diagnose-mode'.")
 
 (define-derived-mode dualstack-diagnose-mode special-mode "Diagnosis"
@@ -135,13 +135,13 @@
 
 \\{dualstack-diagnose-mode-map}"
   (setq-local revert-buffer-function (lambda (&rest _) (dualstack-diagnose--run)))
-  (setq-local bookmark-make-record-function #'dualstack-diagnose--bookmark)
+  (dualstack-view--bookmark #'dualstack-diagnose--bookmark #'dualstack-diagnose-bookmark-jump)
   (add-hook 'kill-buffer-hook #'dualstack-diagnose--give-up nil t)
   (add-hook 'pre-redisplay-functions #'dualstack-diagnose--follow-theme nil t)
-  (dualstack-view-setup 'dualstack-diagnose-mode dualstack-diagnose-mode-map
+  (dualstack-view--setup 'dualstack-diagnose-mode dualstack-diagnose-mode-map
                         dualstack-diagnose--keys))
 
-(dualstack-view-only-in 'dualstack-diagnose-mode
+(dualstack-view--only-in 'dualstack-diagnose-mode
                         '(dualstack-diagnose-copy dualstack-diagnose-cure
                           dualstack-diagnose-forget dualstack-diagnose-log))
 
@@ -208,15 +208,15 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
   "Insert buttons for what can be done about this diagnosis."
   (insert (make-string 9 ?\s))
   (unless dualstack-mode
-    (dualstack-view-insert-button "Turn on dualstack-mode"
+    (dualstack-view--insert-button "Turn on dualstack-mode"
                                   "Have every package connect without waiting"
                                   #'dualstack-diagnose-cure)
     (insert " "))
-  (dualstack-view-insert-button "Forget what is remembered"
+  (dualstack-view--insert-button "Forget what is remembered"
                                 "Have the next connection try both families"
                                 #'dualstack-diagnose-forget)
   (insert " ")
-  (dualstack-view-insert-button "Connect" "Talk to the server in a buffer"
+  (dualstack-view--insert-button "Connect" "Talk to the server in a buffer"
                                 #'dualstack-diagnose--connect)
   (insert "\n"))
 
@@ -233,20 +233,20 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
   (when (and (display-graphic-p)
              (image-type-available-p 'svg)
              (dualstack-diagnose-facts-probes facts))
-    (setq dualstack-diagnose--colors (dualstack-diagnose-draw-colors))
+    (setq dualstack-diagnose--colors (dualstack-diagnose-draw--colors))
     (concat (propertize "[waterfall]" 'display (dualstack-diagnose--image facts)) "\n")))
 
 (defun dualstack-diagnose--image (facts)
   "Return the waterfall of FACTS as an image."
   (let ((probes (dualstack-diagnose-facts-probes facts)))
-    (svg-image (dualstack-diagnose-draw-svg
-                (append (dualstack-diagnose-draw-plain probes)
-                        (dualstack-diagnose-draw-ours probes))))))
+    (svg-image (dualstack-diagnose-draw--svg
+                (append (dualstack-diagnose-draw--plain probes)
+                        (dualstack-diagnose-draw--ours probes))))))
 
 (defun dualstack-diagnose--follow-theme (_window)
   "Draw this buffer's picture anew if the theme has other colors now."
   (when (and dualstack-diagnose--colors dualstack-diagnose--facts)
-    (let ((colors (dualstack-diagnose-draw-colors)))
+    (let ((colors (dualstack-diagnose-draw--colors)))
       (unless (equal colors dualstack-diagnose--colors)
         (setq dualstack-diagnose--colors colors)
         (dualstack-diagnose--redraw)))))
@@ -299,10 +299,9 @@ It has no user names or paths in it."
                   (if dualstack-mode "on" "off"))))
 
 (defun dualstack-diagnose--bookmark ()
-  "Return a bookmark for this diagnosis, a record for `bookmark-alist'."
+  "Return what a bookmark of this diagnosis has, see `dualstack-view--bookmark'."
   `(,(apply #'format "Diagnosis of %s:%s" dualstack-diagnose--peer)
-    (peer . ,dualstack-diagnose--peer)
-    (handler . dualstack-diagnose-bookmark-jump)))
+    (peer . ,dualstack-diagnose--peer)))
 
 ;;;###autoload
 (defun dualstack-diagnose-bookmark-jump (bookmark)

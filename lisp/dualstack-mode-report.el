@@ -31,10 +31,10 @@
     ("w" dualstack-mode-report-copy "copy" "y")
     ("d" dualstack-mode-report-diagnose "diagnose this line" "d")
     ("q" quit-window "quit" "q"))
-  "Keys of `dualstack-mode-report-mode', see `dualstack-view-map'.")
+  "Keys of `dualstack-mode-report-mode', see `dualstack-view--map'.")
 
 (defvar dualstack-mode-report-mode-map
-  (dualstack-view-map "Report" special-mode-map dualstack-mode-report--keys)
+  (dualstack-view--map "Report" special-mode-map dualstack-mode-report--keys)
   "Keys of `dualstack-mode-report-mode'.")
 
 (define-derived-mode dualstack-mode-report-mode special-mode "Dualstack-Report"
@@ -42,14 +42,12 @@
 
 \\{dualstack-mode-report-mode-map}"
   (setq-local revert-buffer-function (lambda (&rest _) (dualstack-mode-report--fill)))
-  (setq-local bookmark-make-record-function
-              (lambda ()
-                '("Report of dualstack-mode"
-                  (handler . dualstack-mode-report-bookmark-jump))))
-  (dualstack-view-setup 'dualstack-mode-report-mode dualstack-mode-report-mode-map
+  (dualstack-view--bookmark (lambda () '("Report of dualstack-mode"))
+                           #'dualstack-mode-report-bookmark-jump)
+  (dualstack-view--setup 'dualstack-mode-report-mode dualstack-mode-report-mode-map
                         dualstack-mode-report--keys))
 
-(dualstack-view-only-in 'dualstack-mode-report-mode
+(dualstack-view--only-in 'dualstack-mode-report-mode
                         '(dualstack-mode-report-copy dualstack-mode-report-diagnose))
 
 ;;;###autoload
@@ -60,7 +58,7 @@
     (dualstack-mode-report-mode)
     (dualstack-mode-report--fill)
     (pop-to-buffer (current-buffer))
-    (dualstack-view-refresh-each 1)))
+    (dualstack-view--refresh-each 1)))
 
 ;;;###autoload
 (defun dualstack-mode-report-bookmark-jump (_bookmark)
@@ -98,7 +96,7 @@ In another line ask which."
 
 (defun dualstack-mode-report--fill ()
   "Put the report into the current buffer."
-  (dualstack-view-fill (lambda () (insert (dualstack-mode-report-text)))))
+  (dualstack-view--fill (lambda () (insert (dualstack-mode-report-text)))))
 
 (defun dualstack-mode-report-text ()
   "Return the report as a string, with lines of at most 80 columns."

@@ -34,10 +34,10 @@
     ("l" dualstack-sidecar-status-log "log" "o")
     ("g" revert-buffer "refresh" "gr")
     ("q" quit-window "quit" "q"))
-  "Keys of `dualstack-sidecar-status-mode', see `dualstack-view-map'.")
+  "Keys of `dualstack-sidecar-status-mode', see `dualstack-view--map'.")
 
 (defvar dualstack-sidecar-status-mode-map
-  (dualstack-view-map "Sidecars" tabulated-list-mode-map dualstack-sidecar-status--keys)
+  (dualstack-view--map "Sidecars" tabulated-list-mode-map dualstack-sidecar-status--keys)
   "Keys of `dualstack-sidecar-status-mode'.")
 
 (define-derived-mode dualstack-sidecar-status-mode tabulated-list-mode "Sidecars"
@@ -48,16 +48,15 @@
                                ("Address" 17 t) ("Family" 6 t) ("Uptime" 8 t)
                                ("Calls" 6 t) ("Errors" 6 t)]
         tabulated-list-padding 0)
-  (setq-local bookmark-make-record-function
-              (lambda ()
-                '("Sidecars" (handler . dualstack-sidecar-status-bookmark-jump))))
+  (dualstack-view--bookmark (lambda () '("Sidecars"))
+                           #'dualstack-sidecar-status-bookmark-jump)
   (add-hook 'tabulated-list-revert-hook #'dualstack-sidecar-status--refresh nil t)
   (tabulated-list-init-header)
-  (dualstack-view-setup 'dualstack-sidecar-status-mode dualstack-sidecar-status-mode-map
+  (dualstack-view--setup 'dualstack-sidecar-status-mode dualstack-sidecar-status-mode-map
                         dualstack-sidecar-status--keys)
   (dualstack-sidecar-status--show-titles))
 
-(dualstack-view-only-in 'dualstack-sidecar-status-mode
+(dualstack-view--only-in 'dualstack-sidecar-status-mode
                         '(dualstack-sidecar-status-stop dualstack-sidecar-status-restart
                           dualstack-sidecar-status-log))
 
@@ -81,7 +80,7 @@
     (dualstack-sidecar-status--refresh)
     (tabulated-list-print)
     (pop-to-buffer (current-buffer))
-    (dualstack-view-refresh-each 1))
+    (dualstack-view--refresh-each 1))
   (unless dualstack-sidecars
     (message "No sidecar was started; M-x dualstack-sidecar-start starts one")))
 
@@ -142,7 +141,7 @@ The two calls by which both sides prove the token are not the user's."
         (failure (dualstack-sidecar-failure sidecar)))
     (propertize (symbol-name state)
                 'face (pcase state ('running 'success) ('failed 'error) (_ 'shadow))
-                'help-echo (and failure (dualstack-view-error failure)))))
+                'help-echo (and failure (dualstack-view--error failure)))))
 
 ;;;; Keys
 
@@ -176,8 +175,7 @@ The two calls by which both sides prove the token are not the user's."
 
 ;;;; One of several
 
-;;;###autoload
-(defun dualstack-sidecar-read-name (prompt)
+(defun dualstack-sidecar--read-name (prompt)
   "Return the name of a sidecar, read with PROMPT and completion.
 If there is only one it is not asked for.  Signal `user-error' if there is none."
   (let ((names (mapcar #'dualstack-sidecar-name dualstack-sidecars)))
@@ -189,7 +187,7 @@ If there is only one it is not asked for.  Signal `user-error' if there is none.
 ;;;###autoload
 (defun dualstack-sidecar-show-log (name)
   "Show what the sidecar NAME has logged; as a command, ask which."
-  (interactive (list (dualstack-sidecar-read-name "Log of sidecar: ")))
+  (interactive (list (dualstack-sidecar--read-name "Log of sidecar: ")))
   (let ((sidecar (or (dualstack-sidecar-get name)
                      (user-error "No sidecar %s was started" name))))
     (display-buffer (if (buffer-live-p (dualstack-sidecar-log sidecar))
@@ -212,9 +210,9 @@ It is started if it does not run."
                                (dualstack-sidecar-address sidecar) value
                                (* 1000 (- (float-time) start))))
               :else (lambda (err)
-                      (message "%s" (dualstack-view-error err))))))
+                      (message "%s" (dualstack-view--error err))))))
    :else (lambda (err)
-           (message "%s" (dualstack-view-error err)))))
+           (message "%s" (dualstack-view--error err)))))
 
 (provide 'dualstack-sidecar-status)
 

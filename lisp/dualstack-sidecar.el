@@ -392,7 +392,7 @@ ERR is the error of the one before."
 Its input is closed, at which it ends; what has not ended after two seconds
 is killed.  Emacs does not wait for that.  As a command, ask which one if there
 are several."
-  (interactive (list (dualstack-sidecar-read-name "Stop sidecar: ")))
+  (interactive (list (dualstack-sidecar--read-name "Stop sidecar: ")))
   (let ((sidecar (dualstack-sidecar-get name)))
     (cond ((null sidecar)
            (user-error "No sidecar %s was started" (or name "dualstack")))
@@ -497,7 +497,7 @@ Start it again if that is wanted."
               (format "%s: %s" (dualstack-sidecar-name sidecar) reason)))
   (dualstack-log "%s" (cadr (dualstack-sidecar-failure sidecar)))
   (unless noninteractive
-    (message "%s" (dualstack-view-error (dualstack-sidecar-failure sidecar))))
+    (message "%s" (dualstack-view--error (dualstack-sidecar-failure sidecar))))
   (dualstack-sidecar--tell sidecar)
   (dualstack-sidecar--release sidecar)
   (dualstack-sidecar--show-in-mode-line))
@@ -516,7 +516,7 @@ Start it again if that is wanted."
 (defun dualstack-sidecar-restart (&optional name)
   "Stop the sidecar NAME, by default \"dualstack\", and start it again.
 As a command, ask which one if there are several."
-  (interactive (list (dualstack-sidecar-read-name "Restart sidecar: ")))
+  (interactive (list (dualstack-sidecar--read-name "Restart sidecar: ")))
   (let ((old (or (dualstack-sidecar-get name)
                  (user-error "No sidecar %s was started" (or name "dualstack")))))
     (dualstack-sidecar-stop name)
@@ -552,7 +552,7 @@ As a command, ask which one if there are several."
 
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-hello "dualstack-sidecar-status" nil t)
-(autoload 'dualstack-sidecar-read-name "dualstack-sidecar-status")
+(autoload 'dualstack-sidecar--read-name "dualstack-sidecar-status")
 
 (provide 'dualstack-sidecar)
 

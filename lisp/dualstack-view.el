@@ -34,7 +34,7 @@
 
 ;; Each key is a list (KEY COMMAND LABEL EVIL-KEY).
 
-(defun dualstack-view-map (name parent keys)
+(defun dualstack-view--map (name parent keys)
   "Return a keymap with KEYS and a menu called NAME of the same commands.
 KEYS is a list of (KEY COMMAND LABEL EVIL-KEY), all but COMMAND strings.
 PARENT is the keymap of the parent mode; TAB moves between buttons."
@@ -48,15 +48,15 @@ PARENT is the keymap of the parent mode; TAB moves between buttons."
                          keys)))
     map))
 
-(defun dualstack-view-only-in (mode commands)
+(defun dualstack-view--only-in (mode commands)
   "Have `M-x' offer COMMANDS, symbols, in buffers of MODE only.
 That is for completion by `command-completion-default-include-p'; Emacs 27
 does not look."
   (dolist (command commands)
     (put command 'command-modes (list mode))))
 
-(defun dualstack-view-setup (mode map keys)
-  "Show KEYS, as of `dualstack-view-map', in the current buffer.
+(defun dualstack-view--setup (mode map keys)
+  "Show KEYS, as of `dualstack-view--map', in the current buffer.
 MODE and MAP are those of the buffer."
   (setq-local header-line-format
               (mapconcat (pcase-lambda (`(,key ,command ,label . ,_))
@@ -97,9 +97,22 @@ others."
                                keys "  ")
                   header-line-format))))
 
+;;;; Bookmarks
+
+(defvar bookmark-make-record-function)
+
+(defun dualstack-view--bookmark (name handler)
+  "Have a bookmark of the current buffer be called NAME, and jump by HANDLER.
+NAME is a function of no arguments that returns a cons: the name, and an alist
+for HANDLER."
+  (setq-local bookmark-make-record-function
+              (lambda ()
+                (pcase-let ((`(,name . ,alist) (funcall name)))
+                  (append (list name) alist (list (cons 'handler handler)))))))
+
 ;;;; Buttons
 
-(defun dualstack-view-insert-button (label help action)
+(defun dualstack-view--insert-button (label help action)
   "Insert a button called LABEL for ACTION, a function of no arguments.
 HELP says what it does."
   (insert-text-button (format "[%s]" label)
@@ -112,7 +125,7 @@ HELP says what it does."
 (defvar-local dualstack-view--timer nil
   "The timer that draws this buffer again, or nil.")
 
-(defun dualstack-view-refresh-each (seconds)
+(defun dualstack-view--refresh-each (seconds)
   "Have the current buffer reverted each SECONDS while it is shown."
   (add-hook 'kill-buffer-hook #'dualstack-view--stop nil t)
   (add-hook 'change-major-mode-hook #'dualstack-view--stop nil t)
@@ -143,7 +156,7 @@ left alone."
           ((not mark-active)
            (revert-buffer)))))
 
-(defun dualstack-view-fill (function)
+(defun dualstack-view--fill (function)
   "Call FUNCTION, to insert all that the current buffer has to show.
 Point and the window's start stay in their lines, also in other windows."
   (let* ((inhibit-read-only t)
@@ -177,7 +190,7 @@ Point and the window's start stay in their lines, also in other windows."
 
 ;;;; Errors
 
-(defun dualstack-view-error (err)
+(defun dualstack-view--error (err)
   "Return the text of the error ERR as one line, without quotes.
 ERR is a list of a condition and its data.  Of a text of many lines, such as
 the end of a log, that is the first and the last."

@@ -165,7 +165,7 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
 
 (dualstack-deftest dualstack-diagnose-silent ()
   "An address that does not answer is told, in bounded time."
-  (let ((dualstack-diagnose-probe-timeout 0.3))
+  (let ((dualstack-diagnose-probe--timeout 0.3))
     (dualstack-test-with-stall (port "--family" "ipv6" "--black-hole")
       (should (eq 'silent (dualstack-diagnose-test-kind port)))
       (dualstack-test-with-servers ((four 'ipv4 :service port))
@@ -234,7 +234,7 @@ sys.stdin.read()"))
       (should-not (string-match-p "127.0.0.1 only" (nth 1 verdict)))
       (should (string-match-p
                "\\`python.* listens at 0.0.0.0: it can be reached from the network"
-               (car (dualstack-diagnose-warnings facts)))))))
+               (car (dualstack-diagnose--warnings facts)))))))
 
 (dualstack-deftest dualstack-diagnose-whose-listener ()
   "One at the very address goes before a wildcard, and :: serves IPv4, too."
@@ -497,27 +497,27 @@ sys.stdin.read()"))
 (dualstack-deftest dualstack-diagnose-waterfall ()
   "Plain Emacs's way and ours are drawn on one scale, in characters and as SVG."
   (let* ((probes (dualstack-diagnose-test-probes))
-         (plain (dualstack-diagnose-draw-plain probes))
-         (ours (dualstack-diagnose-draw-ours probes))
-         (text (dualstack-diagnose-draw-text (append plain ours))))
-    (should (= 2.001 (dualstack-diagnose-draw-cost plain)))
-    (should (= 0.001 (dualstack-diagnose-draw-cost ours)))
+         (plain (dualstack-diagnose-draw--plain probes))
+         (ours (dualstack-diagnose-draw--ours probes))
+         (text (dualstack-diagnose-draw--text (append plain ours))))
+    (should (= 2.001 (dualstack-diagnose-draw--cost plain)))
+    (should (= 0.001 (dualstack-diagnose-draw--cost ours)))
     (should (equal (substring-no-properties text) "\
   Emacs      ::1       |xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx refused, 2.00 s
              127.0.0.1 |                                  = connected, 1.00 ms
   dualstack  127.0.0.1 |= connected, 1.00 ms
 "))
-    (let ((svg (dualstack-diagnose-draw-svg (append plain ours))))
+    (let ((svg (dualstack-diagnose-draw--svg (append plain ours))))
       (should (= 3 (length (dom-by-tag svg 'rect))))
       (should (= 8 (length (dom-by-tag svg 'text)))))))
 
 (dualstack-deftest dualstack-diagnose-waterfall-of-a-silent-address ()
   "What is given up when another connects is drawn so."
-  (let ((ours (dualstack-diagnose-draw-ours
+  (let ((ours (dualstack-diagnose-draw--ours
                (list (list (dualstack-loopback-address 'ipv4 80) 'silent 4.0)
                      (list (dualstack-loopback-address 'ipv6 80) 'open 0.001)))))
     (should (equal (mapcar (lambda (bar) (plist-get bar :outcome)) ours) '(lost open)))
-    (should (= 0.011 (dualstack-diagnose-draw-cost ours)))))
+    (should (= 0.011 (dualstack-diagnose-draw--cost ours)))))
 
 ;;;; What other systems print
 
@@ -607,17 +607,17 @@ Aktive Verbindungen
 
 (dualstack-deftest dualstack-diagnose-a-program-that-hangs ()
   "A program of the system that does not end is not waited for; none is as good."
-  (let ((dualstack-diagnose-listeners-timeout 0.2)
+  (let ((dualstack-diagnose-listeners--timeout 0.2)
         (run (list nil))
         (text nil))
-    (dualstack-diagnose-listeners-command
+    (dualstack-diagnose-listeners--command
      run dualstack-test-python '("-c" "print('part', flush=True); input()")
      (lambda () (setq text (buffer-string))))
     (should (car run))
     (dualstack-test-wait (lambda () text))
     (should-not (car run))
     (setq text nil)
-    (dualstack-diagnose-listeners-command run "no-such-program" nil
+    (dualstack-diagnose-listeners--command run "no-such-program" nil
                                           (lambda () (setq text (buffer-string))))
     (should (equal text ""))))
 

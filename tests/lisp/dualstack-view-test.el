@@ -68,7 +68,7 @@
                    ("127.0.0.1:9 Connection refused" file-error "make client process failed"
                     "Connection refused" :name "x" :attempts "127.0.0.1:9 Connection refused")
                    ("Cannot open: gone, f" file-error "Cannot open" "gone" "f")))
-    (should (equal text (dualstack-view-error (cons condition data))))))
+    (should (equal text (dualstack-view--error (cons condition data))))))
 
 (dualstack-deftest dualstack-view-refreshes-while-shown ()
   "A buffer is reverted again and again while a window shows it, and not else."
@@ -78,7 +78,7 @@
       (with-current-buffer buffer
         (setq-local revert-buffer-function (lambda (&rest _) (setq count (1+ count)))))
       (switch-to-buffer buffer)
-      (dualstack-view-refresh-each 0.02)
+      (dualstack-view--refresh-each 0.02)
       (dualstack-test-wait (lambda () (> count 3)))
       (switch-to-buffer "*scratch*")
       (dualstack-test-wait
@@ -93,10 +93,10 @@
 (dualstack-deftest dualstack-view-keeps-the-line ()
   "When a buffer is filled again, point stays in its line and column."
   (with-temp-buffer
-    (dualstack-view-fill (lambda () (insert "one\ntwo\nthree\n")))
+    (dualstack-view--fill (lambda () (insert "one\ntwo\nthree\n")))
     (goto-char (point-min))
     (search-forward "tw")
-    (dualstack-view-fill (lambda () (insert "eins\nzwei\ndrei\n")))
+    (dualstack-view--fill (lambda () (insert "eins\nzwei\ndrei\n")))
     (should (looking-at "ei\n"))))
 
 (dualstack-deftest dualstack-view-report ()
@@ -129,7 +129,7 @@
          (read (lambda ()
                  (cl-letf (((symbol-function 'completing-read)
                             (lambda (prompt names &rest _) (setq asked prompt) (cadr names))))
-                   (dualstack-sidecar-read-name "Stop sidecar: ")))))
+                   (dualstack-sidecar--read-name "Stop sidecar: ")))))
     (let ((dualstack-sidecars nil))
       (should-error (funcall read) :type 'user-error))
     (let ((dualstack-sidecars (list (funcall make "one"))))
