@@ -7,6 +7,11 @@ venv=$2
 support=$(dirname "$0")
 python=$("$support/need.sh" "$python")
 echo "Setting up $venv (once)..." >&2
+# pip, too, notes where the source is, and the clone's name may have any letters.
+case $(locale charmap 2>/dev/null) in
+  UTF-8) ;;
+  *) export LC_ALL=C.UTF-8 ;;
+esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import pip' 2>/dev/null ||
@@ -21,9 +26,9 @@ pip install 'setuptools>=77' wheel && pip install --no-build-isolation -e 'pytho
     "connect and type make again.  pip: $(grep -i '^ *error' "$log" | tail -n 1)" >&2
   exit 1
 }
-# pip notes where the source is in a file that Python 3.11 and 3.12 read in the locale's encoding: a
-# relative name is ASCII wherever the clone lies.
-LC_ALL=C.UTF-8 "$venv/bin/python" - <<'PYTHON'
+# Python 3.11 and 3.12 read that in the locale's encoding, whatever it is then: a relative name is
+# ASCII wherever the clone lies.
+"$venv/bin/python" - <<'PYTHON'
 import os
 import pathlib
 import sysconfig
