@@ -20,7 +20,7 @@ trap 'rm -f "$log"' EXIT
   exit 1
 }
 # The build backend is installed first, and not fetched anew, so that a second time needs no network.
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" >"$log" 2>&1; }
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --retries 2 "$@" >"$log" 2>&1; }
 pip install 'setuptools>=77' wheel && pip install --no-build-isolation -e 'python[dev]' || {
   echo "The Python packages that the tests need cannot be downloaded (is there a network?);" \
     "connect and type make again.  pip: $(grep -i '^ *error' "$log" | tail -n 1)" >&2
