@@ -155,6 +155,7 @@
           (require 'dualstack-mode-report)
           (evil-mode 1)
           (dualstack-mode-report)
+          (set-buffer "*dualstack-report*")
           (list evil-state (key-binding "j") (key-binding "y") (key-binding "gr")
                 (and (string-match-p "y copy" header-line-format) t))))
       '(motion evil-next-line dualstack-mode-report-copy revert-buffer t)))))
