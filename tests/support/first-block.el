@@ -21,7 +21,7 @@
 
 ;; Run in an empty Emacs, `emacs -Q --batch -l first-block.el -f
 ;; dualstack-first-block', this evaluates the block of README.org's section
-;; "Install" that suits this Emacs, and asserts what the section promises of
+;; "Quick start" that suits this Emacs, and asserts what the section promises of
 ;; it.  Only the clone's place is this one's.
 
 ;;; Code:
@@ -33,10 +33,10 @@
   "The repository's root.")
 
 (defun dualstack-first-block-forms (regexp)
-  "Return the forms of the section \"Install\" in the first block matching REGEXP."
+  "Return the forms of the section \"Quick start\" in the first block matching REGEXP."
   (with-temp-buffer
     (insert-file-contents (expand-file-name "README.org" dualstack-first-block-root))
-    (re-search-forward "^\\* Install$")
+    (re-search-forward "^\\* Quick start$")
     (narrow-to-region (point) (save-excursion (re-search-forward "^\\* ") (point)))
     (let (forms)
       (while (and (not forms)
@@ -49,7 +49,7 @@
                                       (replace-regexp-in-string
                                        "~/src/dualstack/" dualstack-first-block-root
                                        body t t))))))))
-      (or forms (error "The section \"Install\" has no block with %s" regexp)))))
+      (or forms (error "The section \"Quick start\" has no block with %s" regexp)))))
 
 (defun dualstack-first-block-commands ()
   "Return the commands of the Lisp files that have an autoload cookie."
