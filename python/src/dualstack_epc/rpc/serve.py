@@ -9,6 +9,7 @@ What is not needed for the port line is imported after it: until then Emacs wait
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
@@ -50,6 +51,7 @@ def run(  # noqa: PLR0913, the command's options
     Modules given by name are looked for in the directories PATH, too.  The options are those of
     ``dualstack-epc serve``.
     """
+    stdin = _take_stdin() if exit_on_eof else 0
     stream = _take_stdout(log_file)
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
@@ -65,13 +67,29 @@ def run(  # noqa: PLR0913, the command's options
         if log_level in {"debug", "info"}:
             sys.stderr.write(_describe(listener))
         if exit_on_eof:
-            threading.Thread(target=_exit_on_eof, args=(server,), daemon=True).start()
+            threading.Thread(target=_exit_on_eof, args=(server, stdin), daemon=True).start()
         gc.freeze()  # What is loaded stays, and is not looked at.
         gc.enable()
         _serve(server)
     finally:
         listener.close()
-        threading.Thread(target=_exit_late, daemon=True).start()
+        _start_exit_late()
+
+
+def _take_stdin() -> int:
+    """Return a descriptor of standard input, whose end is to end this process.
+
+    Programs that methods start find nothing on theirs.  From the first moment on a guard sees to it
+    that this process ends, also if a module's import hangs.
+    """
+    from dualstack_epc.rpc import guard  # noqa: PLC0415, others have none
+
+    guard.start()
+    stdin = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return stdin
 
 
 def _take_stdout(log_file: str | None) -> TextIO:
@@ -181,15 +199,21 @@ def _serve(server: Server) -> None:
         server.server_close()
 
 
-def _exit_on_eof(server: Server) -> None:
-    """End SERVER when standard input does: then this process's parent is gone."""
+def _exit_on_eof(server: Server, stdin: int) -> None:
+    """End SERVER when STDIN does: then this process's parent is gone."""
     try:
-        while os.read(0, 4096):
+        while os.read(stdin, 4096):
             pass
     except OSError:
         pass
-    threading.Thread(target=_exit_late, daemon=True).start()
+    _start_exit_late()
     server.shutdown()
+
+
+def _start_exit_late() -> None:
+    """End the process after a grace, if a thread for that can be started; a guard does, too."""
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=_exit_late, daemon=True).start()
 
 
 def _exit_late() -> NoReturn:

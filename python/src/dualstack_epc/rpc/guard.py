@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small process that sees to it that a sidecar ends, whatever runs in it.
+
+A thread cannot do that: it does not run while a method holds the interpreter's lock, such as in a
+regular expression that takes for ever, and it may not even start.  The kernel's own signal for it
+(``PR_SET_PDEATHSIG``) comes when the *thread* of Emacs ends that has made the process, and lets
+nothing end in order.  So the sidecar forks before it does anything, and the guard
+
+1. kills the sidecar some time after its standard input has ended, which is when Emacs is gone, or
+   after it was told to end by a signal;
+2. copies what the sidecar, and the programs that it has started, write to standard error, as long
+   as the sidecar lives: so none of these keeps Emacs's pipes open.
+
+It ends with the sidecar.  Where there is no ``fork``, as on Windows, there is no guard.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+GRACE = 1.5  # seconds in which the sidecar may end by itself
+LOOK = 5.0  # seconds after which the guard looks whether the sidecar is there, at the latest
+DRAIN = 0.3  # seconds in which what the sidecar has written last is copied
+PIECE = 4096  # bytes that a pipe takes without waiting once it is writable
+ENDING = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
+
+
+class _Kept:
+    """The end of a pipe that tells the guard whether this process lives."""
+
+    descriptor: int | None = None
+
+
+def start() -> bool:
+    """Start the guard of this process, which has one thread; return whether there is one.
+
+    From now on standard error is a pipe to it.
+    """
+    if not hasattr(os, "fork"):
+        return False
+    life, alive = os.pipe()
+    errors, writing = os.pipe()
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:  # There are too many processes: we go on without.
+        for descriptor in (life, alive, errors, writing):
+            os.close(descriptor)
+        return False
+    if pid == 0:
+        try:
+            os.close(alive)
+            os.close(writing)
+            _Guard(parent, life, errors).run()
+        finally:
+            os._exit(0)
+    os.close(life)
+    os.close(errors)
+    os.dup2(writing, 2)
+    os.close(writing)
+    os.set_blocking(alive, False)
+    # The number of each signal is written there at once, also while nothing in Python runs.
+    signal.set_wakeup_fd(alive, warn_on_full_buffer=False)
+    _Kept.descriptor = alive
+    return True
+
+
+class _Guard:
+    """The guard itself, in the process that was forked."""
+
+    def __init__(self, parent: int, life: int, errors: int) -> None:
+        """Watch over PARENT by the pipe LIFE, and copy the pipe ERRORS to standard error."""
+        self._parent = parent
+        self._life = life
+        self._errors = errors
+        self._deadline: float | None = None
+        self._output = b""  # what is to be written next
+        self._poll = select.poll()
+
+    def run(self) -> None:
+        """Watch until the parent has ended, and copy what is left."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+        self._poll.register(0, 0)  # Its end is reported in any case.
+        self._poll.register(self._life, select.POLLIN)
+        self._poll.register(self._errors, select.POLLIN)
+        while self._alive():
+            left = LOOK if self._deadline is None else self._deadline - time.monotonic()
+            if left <= 0:
+                self._kill()
+                left = LOOK
+            self._wait(left)
+        end = time.monotonic() + DRAIN
+        while self._errors >= 0 and (left := end - time.monotonic()) > 0:
+            self._wait(left)
+
+    def _alive(self) -> bool:
+        """Return whether the parent lives."""
+        return self._life >= 0 and os.getppid() == self._parent
+
+    def _kill(self) -> None:
+        """Kill the parent, whose time is over."""
+        self._deadline = None
+        if self._alive():
+            os.kill(self._parent, signal.SIGKILL)
+
+    def _wait(self, seconds: float) -> None:
+        """Do what there is to do within SECONDS."""
+        for descriptor, _event in self._poll.poll(seconds * 1000):
+            if descriptor == 0:
+                self._poll.unregister(0)
+                self._end_soon()
+            elif descriptor == self._life:
+                self._take_signals(os.read(self._life, PIECE))
+            elif descriptor == self._errors:
+                self._take_output(os.read(self._errors, PIECE))
+            elif descriptor == 2:  # noqa: PLR2004, standard error takes more
+                self._write()
+
+    def _end_soon(self) -> None:
+        """Give the parent a grace to end."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + GRACE
+
+    def _take_signals(self, data: bytes) -> None:
+        """Take DATA, the numbers of signals that the parent has got, or nothing at its end."""
+        if not data:
+            self._poll.unregister(self._life)
+            self._life = -1
+        elif ENDING & set(data):
+            self._end_soon()
+
+    def _take_output(self, data: bytes) -> None:
+        """Have DATA written, and take no more until then; nothing is the end."""
+        self._poll.unregister(self._errors)
+        if not data:
+            self._errors = -1
+            return
+        self._output = data
+        try:
+            self._poll.register(2, select.POLLOUT)
+        except OSError:
+            self._written()
+
+    def _write(self) -> None:
+        """Write what was read; where nobody reads it any more, it is lost."""
+        try:
+            self._output = self._output[os.write(2, self._output) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._output = b""
+        if not self._output:
+            self._poll.unregister(2)
+            self._written()
+
+    def _written(self) -> None:
+        """Go on reading."""
+        self._output = b""
+        self._poll.register(self._errors, select.POLLIN)

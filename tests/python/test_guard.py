@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sidecar ends when Emacs is gone, whatever runs in it, and so do its pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dualstack_epc.rpc.client import connect
+from dualstack_epc.rpc.errors import CallTimeoutError
+
+from conftest import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no guard without fork")
+
+FOREVER = {
+    "a regular expression": 'import re; re.match("(a+)+$", "a" * 60 + "b")',
+    "a sum": "sum(range(10**13))",
+    "a sleep": "import time; time.sleep(1000)",
+    "a loop that catches all": """
+while True:
+    try:
+        while True: pass
+    except BaseException: pass""",
+}
+# Stands for Emacs: it starts the sidecar, tells of it, and waits to be killed.
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-m", "dualstack_epc", "sidecar", sys.argv[1]],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+print(child.pid, flush=True)
+for _ in range(2):
+    print(child.stdout.readline(), end="", flush=True)
+child.wait()
+"""
+
+
+def members(group: int) -> list[int]:
+    """Return the processes of GROUP, on Linux."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(stat[2]) == group and stat[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+class Family:
+    """A sidecar, its guard and their parent."""
+
+    def __init__(self, parent: subprocess.Popen[str]) -> None:
+        self.parent = parent
+        assert parent.stdout
+        self.pid = int(parent.stdout.readline())
+
+    def kill_parent(self) -> None:
+        """Kill the parent, and let nothing of it be left within 2 s."""
+        self.parent.kill()
+        self.parent.wait()
+        start = time.monotonic()
+        wait_until(lambda: not members(self.parent.pid), 10)
+        # Two seconds are promised; the rest is for a machine that does other things, too.
+        assert time.monotonic() - start < 3
+
+
+@contextlib.contextmanager
+def family(module: Path) -> Iterator[Family]:
+    """Run a parent with a sidecar that serves MODULE."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(module)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Family(parent)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+        assert parent.stdout
+        parent.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("what", FOREVER)
+def test_no_orphan_while_a_module_is_loaded(what: str, tmp_path: Path) -> None:
+    module = tmp_path / "forever.py"
+    flag = tmp_path / "begun"
+    module.write_text(f"open({str(flag)!r}, 'w').close()\n{FOREVER[what]}\n")
+    with family(module) as child:
+        wait_until(flag.exists)
+        child.kill_parent()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("what", [*FOREVER, "no threads"])
+def test_no_orphan_while_a_method_runs(what: str, tmp_path: Path) -> None:
+    module = tmp_path / "forever.py"
+    body = FOREVER.get(what) or (
+        "import threading, time\n"
+        "def start(self): raise RuntimeError('no threads')\n"
+        "threading.Thread.start = start\n"
+        "time.sleep(1000)"
+    )
+    indented = body.replace("\n", "\n    ")
+    module.write_text(f"def run():\n    {indented}\n")
+    with family(module) as child:
+        assert child.parent.stdout
+        number = int(child.parent.stdout.readline())
+        token = child.parent.stdout.readline().split('"')[1]
+        with connect("127.0.0.1", number, token=token) as client:
+            with pytest.raises(CallTimeoutError):
+                client.call_sync("run", [], 0.3)
+            child.kill_parent()
+
+
+@contextlib.contextmanager
+def sidecar(module: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a sidecar that serves MODULE, with pipes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dualstack_epc", "sidecar", str(module)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream
+            stream.close()
+
+
+def test_a_program_of_a_method_keeps_no_pipe_open(tmp_path: Path) -> None:
+    module = tmp_path / "starts.py"
+    module.write_text("""
+import os, subprocess, sys
+
+def start():
+    child = subprocess.Popen(["sh", "-c", "echo from the program; read line; echo end; sleep 60"])
+    return child.pid
+""")
+    with sidecar(module) as process:
+        assert process.stdout
+        assert process.stderr
+        number = int(process.stdout.readline())
+        token = process.stdout.readline().split(b'"')[1].decode()
+        with connect("127.0.0.1", number, token=token) as client:
+            program = client.call_sync("start", [], 5)
+        try:
+            seen = b""
+            while b"end\n" not in seen:  # Its own standard input is at its end.
+                line = process.stderr.readline()
+                assert line
+                seen += line
+            assert b"from the program\n" in seen
+            process.kill()
+            start = time.monotonic()
+            process.stdout.read()
+            process.stderr.read()
+            assert time.monotonic() - start < 3
+            os.kill(program, 0)  # It lives.
+        finally:
+            os.kill(program, signal.SIGKILL)
+
+
+def test_what_a_crash_writes_last_arrives(tmp_path: Path) -> None:
+    module = tmp_path / "crashes.py"
+    module.write_text("""
+import os, sys
+sys.stderr.write("x" * 300_000 + "\\n")
+sys.stderr.write("last words\\n")
+os.abort()
+""")
+    with sidecar(module) as process:
+        _, errors = process.communicate(timeout=20)
+        assert len(errors) > 300_000
+        assert errors.endswith(b"last words\n")
+        assert process.returncode == -signal.SIGABRT
+
+
+def test_sigterm_ends_what_holds_the_lock(tmp_path: Path) -> None:
+    module = tmp_path / "sums.py"
+    flag = tmp_path / "begun"
+    module.write_text(f"open({str(flag)!r}, 'w').close()\nsum(range(10**13))\n")
+    with sidecar(module) as process:
+        wait_until(flag.exists)
+        process.terminate()
+        assert process.wait(10) == -signal.SIGKILL
+
+
+def test_the_end_of_input_ends_in_order(tmp_path: Path) -> None:
+    module = tmp_path / "tidy.py"
+    flag = tmp_path / "tidied"
+    module.write_text(f"import atexit\natexit.register(lambda: open({str(flag)!r}, 'w').close())\n")
+    with sidecar(module) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        process.stdout.readline()
+        time.sleep(0.2)  # It is served now.
+        process.stdin.close()
+        assert process.wait(10) == 0
+        assert flag.exists()
