@@ -15,7 +15,7 @@ VENV_PYTHON := "$$DUALSTACK_PYTHON"
 # One thing at a time: the demo measures, and Emacs may have to be installed before it compiles.
 .NOTPARALLEL:
 
-.PHONY: help demo test rooms fault lint compile bench bench-connect bench-epc matrix fresh package test-windows clean setup
+.PHONY: help demo test rooms docs fault lint compile bench bench-connect bench-epc matrix fresh package test-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: setup ## Check the style of the Lisp and the Python
 
 rooms: setup ## Show which room of the Python package imports which
 	@$(VENV_PYTHON) tests/support/rooms.py
+
+docs: setup compile ## Write the API reference in README.org from the docstrings
+	@"$$EMACS" -Q --batch -L lisp -l tests/support/docs.el -f dualstack-docs
 
 fault: setup compile ## Run the tests of faults and load, ten times as long
 	@DUALSTACK_FAULT_TIMES=10 $(VENV_PYTHON) tests/run.py --ert-only --only dualstack-fault

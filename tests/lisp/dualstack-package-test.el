@@ -147,6 +147,18 @@
                     (should (equal value expected)))))
             (delete-directory home t)))))))
 
+(ert-deftest dualstack-package-readme-reference ()
+  "The README's API reference is what `make docs' makes of the docstrings."
+  (skip-unless (and dualstack-test-python
+                    (file-exists-p (dualstack-test-support "docs.el"))))
+  (should
+   (equal "current"
+          (dualstack-test-emacs
+           nil
+           `(progn (setenv "DUALSTACK_PYTHON" ,dualstack-test-python)
+                   (load ,(dualstack-test-support "docs.el") nil t)
+                   (if (dualstack-docs-current-p) "current" "type `make docs'"))))))
+
 (ert-deftest dualstack-package-readme-exports-to-info ()
   "The README becomes an Info manual without a warning."
   (unless (executable-find "makeinfo")
