@@ -44,6 +44,7 @@ __all__ = [
     "current_client",
     "dial",
     "open_listener",
+    "register_converter",
 ]  # fmt: skip
 
 _NAMES = {
@@ -59,6 +60,7 @@ _NAMES = {
     ),
     "rpc.handler": ("current_client",),
     "rpc.running": ("RunningCall", "current_call"),
+    "wire.converters": ("register_converter",),
     "wire.errors": (
         "DualStackError", "FrameError", "OversizeError", "ProtocolError", "ReadError", "SendError",
     ),
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     )
     from dualstack_epc.rpc.handler import current_client
     from dualstack_epc.rpc.running import RunningCall, current_call
+    from dualstack_epc.wire.converters import register_converter
     from dualstack_epc.wire.errors import (
         DualStackError,
         FrameError,

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     class Link(Protocol):
         """What answering asks of the connection."""
 
+        def encode(self, name: str, uid: Any, *rest: Any) -> bytes:
+            """Return the payload of a message; raise `SendError`."""
+
         def reply(self, payload: bytes) -> None:
             """Send PAYLOAD, if the connection is open."""
 
@@ -144,7 +147,7 @@ class Answers:
         if isinstance(value, CloseAfter):
             value = value.value
         try:
-            payload = messages.encode("return", call.uid, value)
+            payload = self._link.encode("return", call.uid, value)
         except BaseException as error:  # noqa: BLE001, a value's own methods may raise anything
             self._fail(call, error)
             return

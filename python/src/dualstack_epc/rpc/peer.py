@@ -27,7 +27,7 @@ from dualstack_epc.rpc.errors import (
 from dualstack_epc.wire import messages
 from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
-from dualstack_epc.wire.messages import MalformedError, Message
+from dualstack_epc.wire.messages import MARGIN, PROGRESS_MARGIN, MalformedError, Message
 from dualstack_epc.wire.printer import describe
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -50,9 +50,6 @@ SEND_CHUNK = LIMIT if DONT_WAIT else CHUNK
 LINGER = 2.0  # seconds in which a peer may take leave
 BUSY = 2.0  # seconds for which calls beyond the bounds wait although replies may be behind them
 CANCEL, PROGRESS = "dualstack-cancel", "dualstack-progress"
-# Blanks at the end of a payload, which other peers skip: the sender knows the two methods above.
-MARGIN = b"\t\n"
-PROGRESS_MARGIN = b"\t\t\n"  # and wants to be told of progress
 
 
 class Service:
@@ -355,7 +352,7 @@ class Peer:
 
     def _request(self, kind: str, *rest: Any, urgent: bool = False) -> Future[Any]:
         """Send a request of KIND; return the future of its reply."""
-        return self._outgoing().start(lambda uid: messages.encode(kind, uid, *rest), urgent=urgent)
+        return self._outgoing().start(lambda uid: self.encode(kind, uid, *rest), urgent=urgent)
 
     def _outgoing(self) -> Calls:
         """Return the calls that this end makes."""
@@ -394,7 +391,7 @@ class Peer:
 
     def _send_payload(self, payload: bytes) -> None:
         """Send PAYLOAD as a frame; raise OSError if the peer is gone or does not read."""
-        if self._marks and len(payload) < LIMIT:
+        if self._marks and len(payload) < LIMIT and not payload.endswith(MARGIN):
             payload = payload[:-1] + MARGIN
         self._send(encode_frame(payload))
 
@@ -421,6 +418,10 @@ class Peer:
                     raise TimeoutError(
                         errno.ETIMEDOUT, f"the peer read nothing for {self._send_timeout:g} s"
                     ) from None
+
+    def encode(self, name: str, uid: Any, *rest: Any) -> bytes:
+        """Return the payload of a message for the peer; raise `SendError`."""
+        return messages.encode(name, uid, *rest, ours=self._known)
 
     def report(self, uid: Any, value: Any) -> Future[Any]:
         """Tell the peer that its call UID has yielded VALUE; return the future of its use."""

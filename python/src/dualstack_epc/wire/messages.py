@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from dualstack_epc.wire import plain
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 REQUESTS = frozenset({"call", "methods"})
 REPLIES = frozenset({"return", "return-error", "epc-error"})
+PLAIN_HEAD = rb"\((?:return ([0-9]{1,300}) |call ([0-9]{1,300}) (?!nil |t )([a-z][a-z0-9_-]*) )"
+# Blanks at the end of a payload, which other peers skip: it is from an end that knows the methods
+# `dualstack-cancel' and `dualstack-progress', and bytes as `raw' has them.
+MARGIN = b"\t\n"
+PROGRESS_MARGIN = b"\t\t\n"  # and wants to be told of progress
 MESSAGE_LIMIT = 10_000  # characters of an error's message that are sent
 HEAD = rb"\s*\(\s*([a-z-]{1,20})\s+([0-9]{1,300})(?=[\s)])"
 
@@ -49,8 +55,10 @@ class MalformedError(ReadError):
 
 def parse(payload: bytes, types: Types = OURS) -> Message:
     """Return the message in PAYLOAD, with values of TYPES; raise `MalformedError`."""
+    if len(payload) > plain.SHORT and (message := _parse_plain(payload, types)):
+        return message
     try:
-        value = decode_value(payload, types)
+        value = decode_value(payload, types, raw=payload.endswith(MARGIN))
     except ReadError as error:
         raise MalformedError(str(error), *_salvage(payload)) from error
     except (RecursionError, MemoryError) as error:
@@ -67,15 +75,33 @@ def parse(payload: bytes, types: Types = OURS) -> Message:
     return Message(name, value[1], value[2:])
 
 
+def _parse_plain(payload: bytes, types: Types) -> Message | None:
+    """Return the message in PAYLOAD if it is a call or a value of plain data only, else None."""
+    head = re.match(PLAIN_HEAD, payload)
+    if head is None:
+        return None
+    try:
+        rest = plain.read("(" + payload[head.end() :].decode())
+    except (UnicodeDecodeError, plain.NotPlainError):
+        return None
+    returned, called, method = head.groups()
+    if method is None:
+        return Message("return", int(returned), rest)
+    return Message("call", int(called), [types.symbol(method.decode()), *rest])
+
+
 def _salvage(payload: bytes) -> tuple[str | None, int | None]:
     """Return the name and UID of the message that PAYLOAD begins with, as far as they are there."""
     match = re.match(HEAD, payload)
     return (match[1].decode(), int(match[2])) if match else (None, None)
 
 
-def encode(name: str, uid: Any, *rest: Any) -> bytes:
-    """Return the payload of a message; raise `SendError` if a value cannot cross."""
-    payload = encode_value([Symbol(name), uid, *rest]) + b"\n"
+def encode(name: str, uid: Any, *rest: Any, ours: bool = False) -> bytes:
+    """Return the payload of a message; raise `SendError` if a value cannot cross.
+
+    OURS is whether the reader is of this package, or dualstack in Emacs.
+    """
+    payload = encode_value([Symbol(name), uid, *rest], raw=ours) + (MARGIN if ours else b"\n")
     if len(payload) > LIMIT:
         raise OversizeError(f"a message of {len(payload):,} bytes; the protocol allows {LIMIT:,}")
     return payload

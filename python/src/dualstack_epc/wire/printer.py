@@ -15,13 +15,15 @@ from enum import Enum
 from functools import lru_cache
 from itertools import islice
 
+from dualstack_epc.wire.converters import registered, standard
 from dualstack_epc.wire.errors import OversizeError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import TESTS, Cons, HashTable, Quoted, Symbol, Vector
+from dualstack_epc.wire.raw import escaped, literal
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -29,6 +31,8 @@ DEPTH = 1000  # of lists in lists
 LONG = 10**4300  # Python refuses to convert longer integers to decimal, as that is not linear
 
 SHORT = 64  # characters of a name that is remembered
+COLUMNS = 8  # levels of rows in rows that are written column by column
+BLOB = 1000  # bytes, from which on they are not escaped if that is possible
 LONG_LIST = 16  # items; a look at all of their types is not worth it in a shorter list
 
 # What Emacs may read as a number where a symbol is meant.
@@ -47,8 +51,18 @@ class _Raw(str):
 _DOT = _Raw(".")
 
 
-def to_sexp(value: Any) -> str:  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
+def to_sexp(value: Any) -> str:
     """Return VALUE as an S-expression; raise `SendError` if it cannot be one."""
+    return "".join(_pieces(value))
+
+
+def _pieces(  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
+    value: Any, blobs: dict[int, bytes] | None = None
+) -> list[str]:
+    """Return VALUE as an S-expression, in pieces; raise `SendError` if it cannot be one.
+
+    If there is a dict BLOBS, long bytes are left out and put into it, by the number of the piece.
+    """
     out: list[str] = []
     add = out.append
     stack: list[tuple[Iterator[Any], str]] = []
@@ -67,7 +81,11 @@ def to_sexp(value: Any) -> str:  # noqa: C901, PLR0912, PLR0915, one loop is wha
             elif kind is list or kind is tuple:
                 if not item:
                     add(space + "nil")
-                elif len(item) >= LONG_LIST and (text := _uniform(item)):
+                elif (
+                    len(item) >= LONG_LIST
+                    and len(stack) < DEPTH - COLUMNS
+                    and (text := _uniform(item))
+                ):
                     add(space + text)
                 else:
                     add(space + "(")
@@ -91,6 +109,10 @@ def to_sexp(value: Any) -> str:  # noqa: C901, PLR0912, PLR0915, one loop is wha
                 add(space + _symbol(str.__str__(item)))
             elif kind is _Raw:
                 add(space + item)
+            elif blobs is not None and isinstance(item, (bytes, bytearray)) and len(item) > BLOB:
+                add(space)
+                blobs[len(out)] = literal(bytes(item))
+                add("")
             else:
                 text, inner, end = _other(item)
                 add(space + text)
@@ -102,7 +124,7 @@ def to_sexp(value: Any) -> str:  # noqa: C901, PLR0912, PLR0915, one loop is wha
             space = " "
         else:
             if not stack:
-                return "".join(out)
+                return out
             add(close)
             iterator, close = stack.pop()
             space = " "
@@ -110,9 +132,26 @@ def to_sexp(value: Any) -> str:  # noqa: C901, PLR0912, PLR0915, one loop is wha
             raise SendError(f"a value nested deeper than {DEPTH:,} lists cannot be sent")
 
 
-def encode_value(value: Any) -> bytes:
-    """Return VALUE as an S-expression in UTF-8; raise `SendError` if it cannot be one."""
-    text = to_sexp(value)
+def encode_value(value: Any, *, raw: bool = False) -> bytes:
+    """Return VALUE as an S-expression in UTF-8; raise `SendError` if it cannot be one.
+
+    RAW means that long bytes may stand in it as they are, for a reader that knows of that.
+    """
+    blobs: dict[int, bytes] = {}
+    pieces = _pieces(value, blobs if raw else None)
+    if not blobs:
+        return _utf8("".join(pieces))
+    payload = bytearray()
+    start = 0
+    for number, blob in blobs.items():
+        payload += _utf8("".join(pieces[start:number]))
+        payload += blob
+        start = number
+    return bytes(payload + _utf8("".join(pieces[start:])))
+
+
+def _utf8(text: str) -> bytes:
+    """Return TEXT in UTF-8; raise `SendError` if it has a lone surrogate."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -121,22 +160,43 @@ def encode_value(value: Any) -> bytes:
 
 
 def _uniform(items: list[Any] | tuple[Any, ...]) -> str | None:
-    """Return the list of ITEMS if they are all strings, integers or floats; else None.
+    """Return the list of ITEMS if they are all strings, integers, floats or equal rows; else None.
 
     These are the big ones, and are written at the speed of C.
+    """
+    texts = _column(items, COLUMNS)
+    return None if texts is None else f"({' '.join(texts)})"
+
+
+def _column(items: Sequence[Any], depth: int) -> Iterable[str] | None:  # noqa: C901, PLR0911, a table
+    """Return the texts of ITEMS if they are of one type, and it is a plain one; else None.
+
+    Rows of equal length are written column by column, DEPTH levels deep.
     """
     kinds = set(map(type, items))
     if len(kinds) > 1:
         return None
     kind = kinds.pop()
     if kind is str:
-        body = '" "'.join(items)
-        if "\\" not in body and body.count('"') == 2 * len(items) - 2:
-            return f'("{body}")'
-    elif kind is int and min(items) > -LONG and max(items) < LONG:
-        return f"({' '.join(map(str, items))})"
-    elif kind is float and all(map(math.isfinite, items)):
-        return f"({' '.join(map(repr, items))})"
+        body = '"'.join(items)
+        if "\\" not in body and body.count('"') == len(items) - 1:
+            return [f'"{item}"' for item in items]
+    elif kind is int:
+        if min(items) > -LONG and max(items) < LONG:
+            return map(str, items)
+    elif kind is float:
+        if all(map(math.isfinite, items)):
+            return map(repr, items)
+    elif kind in {list, tuple} and depth > 0:
+        sizes = set(map(len, items))
+        if len(sizes) == 1 and 0 not in sizes and len(items) >= LONG_LIST:
+            columns = []
+            for column in zip(*items, strict=True):
+                texts = _column(column, depth - 1)
+                if texts is None:
+                    return None
+                columns.append(texts)
+            return [f"({row})" for row in map(" ".join, zip(*columns, strict=True))]
     return None
 
 
@@ -172,20 +232,13 @@ def _integer(value: int) -> str:
     return f"#x{value:x}"
 
 
-def _bytes(value: bytes) -> str:
-    """Return VALUE as a unibyte string."""
-    text = "".join(
-        f"\\{byte:03o}" if byte > 0x7E or byte < 0x20 else chr(byte)  # noqa: PLR2004
-        for byte in value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    )
-    return f'"{text}"'
-
-
 def _other(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911, a table
     """Return what ITEM, of a rarer type, begins with, what is in it, and what it ends with.
 
     For an atom that is (TEXT, None, "").
     """
+    if (convert := registered(item)) is not None:
+        return "", iter((convert(item),)), ""
     if isinstance(item, Enum):
         return "", iter((item.value,)), ""
     if (module := sys.modules.get("sexpdata")) and isinstance(item, _classes(module)):
@@ -199,7 +252,7 @@ def _other(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911
     if isinstance(item, float):
         return _float(float(item)), None, ""
     if isinstance(item, (bytes, bytearray)):
-        return _bytes(bytes(item)), None, ""
+        return escaped(bytes(item)), None, ""
     if isinstance(item, Quoted):
         return "'", iter((item.value,)), ""
     return _container(item)
@@ -209,6 +262,8 @@ def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR
     """Return what `_other` returns, for an ITEM with others in it."""
     if isinstance(item, Vector):
         return "[", iter(item), "]"
+    if (convert := standard(item)) is not None:
+        return "", iter((convert(item),)), ""
     if isinstance(item, Cons):
         return "(", _cells(item), ")"
     if isinstance(item, HashTable):

@@ -13,6 +13,7 @@ import re
 from dualstack_epc.wire.errors import ReadError
 from dualstack_epc.wire.lisp import OURS, TESTS, Cons, HashTable, Types, Vector
 from dualstack_epc.wire.printer import DEPTH, describe
+from dualstack_epc.wire.raw import check_name, decode, resolve, unescaped
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -79,10 +80,13 @@ class _Open:
         self.dot: int | None = None  # the number of items before the dot
 
 
-def read(text: str, types: Types = OURS) -> Any:  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
+def read(  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
+    text: str, types: Types = OURS, *, raw: bool = False
+) -> Any:
     """Return the value that TEXT, one S-expression, stands for; raise `ReadError`.
 
-    TYPES are what symbols, vectors and quoted values become.
+    TYPES are what symbols, vectors and quoted values become.  RAW means that lone surrogates in
+    TEXT are bytes.
     """
     stack: list[_Open] = []
     level = _Open("")
@@ -97,7 +101,7 @@ def read(text: str, types: Types = OURS) -> Any:  # noqa: C901, PLR0912, PLR0915
         position = match.end()
         kind = match.lastindex
         if kind == STRING:
-            items.append(match[STRING])
+            items.append(resolve(match[STRING]) if raw else match[STRING])
         elif kind == INTEGER:
             items.append(int(match[INTEGER]))
         elif kind in OPENERS:
@@ -124,13 +128,16 @@ def read(text: str, types: Types = OURS) -> Any:  # noqa: C901, PLR0912, PLR0915
             else:
                 value = atoms.get(name)
                 if value is None:
+                    if raw:
+                        check_name(name)
                     value = _atom(name, types)
                     if len(atoms) < ATOMS:
                         atoms[name] = value
                 items.append(value)
         elif kind == ESCAPED:
             end = _string_end(text, position)
-            items.append(_string(text[position:end]))
+            body = text[position:end]
+            items.append(_raw_string(body) if raw else _string(body))
             position = end + 1
         elif kind == COMMENT:
             continue
@@ -154,11 +161,16 @@ def read(text: str, types: Types = OURS) -> Any:  # noqa: C901, PLR0912, PLR0915
     return items[0]
 
 
-def decode_value(payload: bytes, types: Types = OURS) -> Any:
-    """Return the value of PAYLOAD, an S-expression in UTF-8, as `read` does."""
+def decode_value(payload: bytes, types: Types = OURS, *, raw: bool = False) -> Any:
+    """Return the value of PAYLOAD, an S-expression in UTF-8, as `read` does.
+
+    RAW means that strings may have bytes that are no UTF-8.
+    """
     try:
         text = payload.decode()
     except UnicodeDecodeError as error:
+        if raw:
+            return read(decode(payload), types, raw=True)
         raise ReadError(
             f"byte {error.start} (0x{payload[error.start]:02x}) is no UTF-8;"
             " bytes cross in a unibyte string, with escapes"
@@ -244,6 +256,21 @@ def _string(body: str) -> str | bytes:
     return _rarely_escaped(body)
 
 
+def _raw_string(body: str) -> str | bytes:
+    """Return what `_string` returns, where lone surrogates in BODY are bytes."""
+    value = _string(body.replace("\\\n", "") if "\\\\" not in body else _unbroken(body))
+    if isinstance(value, bytes):
+        if not body.isascii():
+            raise ReadError("a string with both escapes and raw bytes cannot cross")
+        return value
+    return resolve(value)
+
+
+def _unbroken(body: str) -> str:
+    """Return BODY without the escapes that stand for nothing, where it has backslashes, too."""
+    return body.replace("\\\\", STAND_IN).replace("\\\n", "").replace(STAND_IN, "\\\\")
+
+
 def _rarely_escaped(body: str) -> str | bytes:
     """Return what `_string` returns, where BODY has escapes of any kind."""
     raw = False
@@ -264,6 +291,8 @@ def _rarely_escaped(body: str) -> str | bytes:
             raise ReadError(f"the escape \\{simple} in a string is not understood")
         return SIMPLE_ESCAPES.get(simple, simple)
 
+    if (octets := unescaped(body)) is not None:
+        return octets
     text = ESCAPE.sub(resolve, body)
     if not raw:
         return text

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is quick gives what is slow: plain data, columns, raw bytes; and converters."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import decimal
+import os
+import pathlib
+import uuid
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualstack_epc.wire import converters, messages, plain, printer, reader
+from dualstack_epc.wire.errors import ReadError, SendError
+from dualstack_epc.wire.lisp import HashTable, Symbol
+from dualstack_epc.wire.raw import escaped, literal
+
+ATOMS = (
+    st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.booleans()
+    | st.none()
+    | st.sampled_from(
+        [Symbol("x"), Symbol("nil-x"), Symbol("t1"), Symbol("e"), "nil", "t", '"', "\\"]
+    )
+)
+VALUES = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=4), max_leaves=20)
+
+
+@given(st.lists(VALUES, max_size=4))
+@settings(max_examples=500)
+def test_plain_data_are_read_as_all_data_are(value: Any) -> None:
+    try:
+        text = printer.to_sexp(value)
+        text.encode()
+    except (SendError, UnicodeEncodeError):
+        return
+    if not value:
+        return
+    expected = reader.read(text)
+    with contextlib.suppress(plain.NotPlainError):
+        assert repr(plain.read(text)) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(1 . 2)", "([1])", "(+1)", "(1.)", "(.5)", "(01)", "(- 1)", "(1.0e+INF)", "('x)", "(;)",
+        '("a""b")', "(( 1))", "(1  2)", '("\\x41")', '("\\101")', "(nilx)", "(tt)", "(1e)", "(e)",
+        "(1", "1)", "(1))", '("a)', "(?a)", "(#x10)", '(#("a" 0 1 (x y)))', "(1\t2)", "(,)", "([)",
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_is_left_to_the_reader(text: str) -> None:
+    try:
+        value = plain.read(text)
+    except plain.NotPlainError:
+        return
+    assert repr(value) == repr(reader.read(text))
+
+
+def test_deep_data_are_left_to_the_reader() -> None:
+    with pytest.raises(plain.NotPlainError):
+        plain.read("(" * 500 + ")" * 500)
+
+
+@pytest.mark.parametrize("head", ["(call 7 echo ({}))", "(return 7 ({}))", "(call 7 t ({}))"])
+def test_messages_of_plain_data(head: str) -> None:
+    rows = [[number, f"row {number}", [], ["ok", 1.5, True]] for number in range(200)]
+    payload = head.format(printer.to_sexp(rows)).encode()
+    for margin in (b"\n", b"\t\n"):
+        message = messages.parse(payload + margin)
+        assert message.uid == 7
+        assert message.rest[-1] == [rows]
+
+
+@given(st.lists(st.lists(ATOMS, min_size=3, max_size=3), min_size=16, max_size=20))
+@settings(max_examples=200)
+def test_columns_are_printed_as_rows(rows: list[Any]) -> None:
+    def slowly(value: Any) -> str:
+        inner = (
+            slowly(each) if isinstance(each, list) else printer.to_sexp(each) for each in value
+        )
+        return f"({' '.join(inner)})"
+
+    try:
+        expected = slowly(rows)
+    except SendError:
+        with pytest.raises(SendError):
+            printer.to_sexp(rows)
+        return
+    assert printer.to_sexp(rows) == expected
+
+
+def test_subclasses_in_columns_are_what_they_are() -> None:
+    class Colour(Enum):
+        RED = 1
+
+    rows = [[1, Colour.RED, Symbol("x"), True, {"a": 1}] for _ in range(20)]
+    assert printer.to_sexp(rows) == "(" + " ".join(["(1 1 x t (:a 1))"] * 20) + ")"
+
+
+# Bytes
+
+
+@given(st.binary(max_size=50))
+@settings(max_examples=500)
+def test_raw_bytes_are_read_as_they_were(value: bytes) -> None:
+    expected: Any = value.decode() if value.isascii() else value
+    assert reader.decode_value(literal(value), raw=True) == expected
+    assert reader.read(escaped(value)) == expected
+
+
+def test_ten_megabytes_cross() -> None:
+    value = os.urandom(10_000_000)
+    payload = messages.encode("return", 1, ["ä", value, {"b": value[:2000]}], ours=True)
+    assert messages.parse(payload).rest == [["ä", value, [Symbol(":b"), value[:2000]]]]
+    with pytest.raises(SendError):
+        messages.encode("return", 1, value)
+
+
+def test_raw_bytes_without_the_margin_are_refused() -> None:
+    payload = messages.encode("return", 1, b"\xff" * 2000, ours=True)
+    with pytest.raises(ReadError, match="no UTF-8"):
+        messages.parse(payload.replace(b"\t\n", b"\n"))
+    with pytest.raises(ReadError):
+        messages.parse(b'(return 1 "\xc3\xa9\xff")\t\n')
+    with pytest.raises(ReadError):
+        messages.parse(b"(return 1 x\xff)\t\n")
+
+
+# Converters
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Name(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (pathlib.Path("/tmp/ä"), '"/tmp/ä"'),
+        (pathlib.PureWindowsPath("C:/x"), '"C:\\\\x"'),
+        (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc), '"2026-01-02T03:04:05+00:00"'),
+        (dt.date(2026, 1, 2), '"2026-01-02"'),
+        (dt.time(3, 4, 5), '"03:04:05"'),
+        (decimal.Decimal("1.10"), '"1.10"'),
+        (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        (memoryview(b"a\xff"), '"a\\377"'),
+        ({"when": dt.date(2026, 1, 2)}, '(:when "2026-01-02")'),
+    ],
+)  # fmt: skip
+def test_types_of_the_standard_library(value: Any, text: str) -> None:
+    assert printer.to_sexp(value) == text
+    assert printer.to_sexp([value] * 20) == f"({' '.join([text] * 20)})"
+
+
+def test_registered_types_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converters, "_registered", {})
+    converters.register_converter(Point, lambda point: ("point", point.x))
+    converters.register_converter(Name, lambda name: Symbol(str(name)))
+    converters.register_converter(dt.date, lambda date: date.year)
+    converters.register_converter(complex, lambda number: [number.real, number.imag])
+    converters.register_converter(Enum, lambda member: member.name)
+    colour = Enum("colour", ["RED"])
+    values = [Point(1), Name("n"), dt.date(2026, 1, 2), 1 + 2j, colour["RED"]]
+    assert printer.to_sexp(values) == '(("point" 1) n 2026 (1.0 2.0) "RED")'
+
+
+@pytest.mark.parametrize("kind", [str, int, list, dict, HashTable, object, type(None), bytes])
+def test_what_crosses_as_itself_cannot_be_converted(kind: type) -> None:
+    with pytest.raises(ValueError, match="crosses as it is"):
+        converters.register_converter(kind, str)
+
+
+def test_a_converter_is_a_function_for_a_class() -> None:
+    with pytest.raises(TypeError):
+        converters.register_converter("Point", str)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        converters.register_converter(Point, "str")  # type: ignore[arg-type]
+
+
+def test_a_converter_that_leads_nowhere_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converters, "_registered", {})
+    converters.register_converter(Point, lambda point: point)
+    with pytest.raises(SendError, match="nested deeper"):
+        printer.to_sexp(Point(1))
