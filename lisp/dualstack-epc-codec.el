@@ -26,6 +26,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'dualstack-epc-raw)
 (require 'subr-x)
 (require 'dualstack-epc-scan)
 
@@ -43,13 +44,17 @@
 
 ;;;; To bytes
 
-(defun dualstack-epc-codec-encode (message &optional margin)
+(defun dualstack-epc-codec-encode (message &optional margin raw)
   "Return the frame of the list MESSAGE, a unibyte string.
-MARGIN, a string of blanks, comes before the newline at its end.
+MARGIN, a string of blanks, comes before the newline at its end.  RAW means
+that long unibyte strings that are an argument or the value may stand in it
+as they are (dualstack-epc-raw.el), as the peer is one that knows of that.
 Signal `dualstack-epc-unsendable' if a value in it cannot cross unchanged, or
 the frame would be too large."
   (let* ((payload (condition-case err
-                      (dualstack-epc-codec--safe message)
+                      (or (and raw (dualstack-epc--raw-payload
+                                    message #'dualstack-epc-codec--safe))
+                          (dualstack-epc-codec--safe message))
                     (dualstack-epc-scan-refused
                      (dualstack-epc-codec--name-problem message (cadr err)))))
          (length (+ (length payload) (length margin) 1)))
@@ -221,6 +226,7 @@ tables.  Signal `dualstack-epc-protocol-error' if it is no message."
         (read-symbol-shorthands nil)
         (text (decode-coding-string (dualstack-epc-scan payload) 'utf-8-unix t)))
     (when (and (multibyte-string-p text)
+               (not (dualstack-epc--raw-margin-p payload))
                (string-match-p "[\x3fff80-\x3fffff]" text))
       (error "Bytes that are no UTF-8"))
     (car (read-from-string text))))

@@ -36,6 +36,7 @@
 (require 'dualstack-epc-codec)
 (require 'dualstack-epc-flow)
 (require 'dualstack-epc-later)
+(require 'dualstack-epc-raw)
 (require 'dualstack-epc-window)
 
 (define-error 'dualstack-epc-closed "The connection is closed" 'dualstack-epc-error)
@@ -132,7 +133,9 @@ If VALUE cannot be sent, that is the reply."
         (dualstack-epc--link-send
          connection
          (condition-case err
-             (dualstack-epc-codec-encode (list kind uid value) margin)
+             (dualstack-epc-codec-encode
+              (list kind uid value) margin
+              (eq (dualstack-epc-connection--peer connection) 'dualstack))
            (dualstack-epc-unsendable
             (dualstack-epc-codec-encode
              (list 'return-error uid
@@ -146,7 +149,8 @@ PROGRESS means that the other end is to tell of progress."
                               (concat (and progress
                                            (dualstack-epc-connection--peer connection)
                                            "\t")
-                                      (dualstack-epc--link--margin connection))))
+                                      (dualstack-epc--link--margin connection))
+                              (eq (dualstack-epc-connection--peer connection) 'dualstack)))
 
 ;;;; The other end
 
@@ -156,17 +160,16 @@ PROGRESS means that the other end is to tell of progress."
 
 (defun dualstack-epc--link-note-margin (connection payload)
   "Note what the other end of CONNECTION is, by the margin of PAYLOAD."
-  (let ((length (length payload)))
-    (if (and (> length 2) (eq (aref payload (- length 2)) ?\t))
-        (unless (eq (dualstack-epc-connection--peer connection) 'dualstack)
-          (let ((begun (eq (dualstack-epc-connection--peer connection) 'unknown)))
-            (dualstack-epc--link-meet connection)
-            ;; A reply may take long: say as soon who this is.
-            (unless begun
-              (dualstack-epc--link-reply connection 'return 0 t))))
-      (when (and (eq (dualstack-epc-connection--peer connection) 'unknown)
-                 (string-match-p "\\`(\\(?:return\\|return-error\\|epc-error\\) " payload))
-        (setf (dualstack-epc-connection--peer connection) 'other)))))
+  (let ((peer (dualstack-epc-connection--peer connection)))
+    (cond ((eq peer 'dualstack))
+          ((dualstack-epc--raw-margin-p payload)
+           (dualstack-epc--link-meet connection)
+           ;; A reply may take long: say as soon who this is.
+           (unless (eq peer 'unknown)
+             (dualstack-epc--link-reply connection 'return 0 t)))
+          ((and (eq peer 'unknown)
+                (string-match-p "\\`(\\(?:return\\|return-error\\|epc-error\\) " payload))
+           (setf (dualstack-epc-connection--peer connection) 'other)))))
 
 (defun dualstack-epc--link-meet (connection)
   "Note that the other end of CONNECTION is dualstack."

@@ -35,6 +35,7 @@ else turns a wheel.  It says \"done\" when the last number is reached."
   (let* ((min (or min 0))
          (max (or max 100))
          (reporter (make-progress-reporter message min max))
+         (wheel nil)
          (last min))
     (lambda (value)
       (pcase value
@@ -46,13 +47,14 @@ else turns a wheel.  It says \"done\" when the last number is reached."
          (dualstack-epc-progress--show reporter last max (car text)))
         ((pred stringp)
          (dualstack-epc-progress--show reporter last max value))
-        (_ (progress-reporter-update (make-progress-reporter message)))))))
+        (_ (progress-reporter-update
+            (or wheel (setq wheel (make-progress-reporter message)))))))))
 
 (defun dualstack-epc-progress--show (reporter value max text)
   "Show VALUE, of up to MAX, by REPORTER, with TEXT if that is a string."
   (if (>= value max)
       (progress-reporter-done reporter)
-    (progress-reporter-force-update reporter value nil (and (stringp text) text))))
+    (progress-reporter-force-update reporter value nil (if (stringp text) text ""))))
 
 (provide 'dualstack-epc-progress)
 

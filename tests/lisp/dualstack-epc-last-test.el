@@ -25,6 +25,7 @@
 ;;; Code:
 
 (require 'dualstack-epc-helper)
+(require 'dualstack-epc-progress)
 
 (defconst dualstack-epc-last-test-python "
 import asyncio, threading, time
@@ -209,6 +210,61 @@ f(lambda: list(events), 'events')
     (let ((debug-on-error nil)
           (inhibit-message t))
       (should (equal (dualstack-epc-call connection 'count '(3) :progress #'error) "end")))))
+
+(dualstack-deftest dualstack-epc-last-reporter ()
+  "The progress reporter shows what a method yields."
+  (let* ((shown nil)
+         (note (lambda (format &rest args)
+                 (push (and format (apply #'format-message format args)) shown)))
+         (inhibit-message t))
+    (unwind-protect
+        (progn
+          (advice-add 'message :before note)
+          (let ((report (dualstack-epc-progress-reporter "Copying...")))
+            (dolist (value '(10 (1 4 "a.txt") (2 4) "b.txt" odd nil (4 4)))
+              (funcall report value))))
+      (advice-remove 'message note))
+    (setq shown (mapcar #'string-trim-right (nreverse shown)))
+    (dolist (text '("Copying...10%" "Copying...25% a.txt" "Copying...50%" "Copying...50% b.txt"
+                    "Copying...done"))
+      (should (member text shown)))))
+
+;;;; Values
+
+(defun dualstack-epc-last-test-bytes (count)
+  "Return a unibyte string of COUNT bytes of all kinds."
+  (let ((bytes (make-string count 0)) (state 1))
+    (dotimes (i count)
+      (setq state (logand (+ (* state 1103515245) 12345) #x7fffffff))
+      (aset bytes i (logand (ash state -16) 255)))
+    (encode-coding-string bytes 'latin-1)))
+
+(dualstack-deftest dualstack-epc-last-ten-megabytes-of-bytes ()
+  "Bytes cross in both directions, 10 MB of them too."
+  (dualstack-epc-test-with-python (connection "
+import hashlib
+f(lambda value: hashlib.sha1(value).hexdigest(), 'digest')
+f(lambda value: {'x': [value]}, 'within')
+")
+    (dualstack-epc-call connection 'echo nil)
+    (let* ((part (dualstack-epc-last-test-bytes 100003))
+           (large (apply #'concat (make-list 100 part))))
+      (should (equal (dualstack-epc-call connection 'digest (list large))
+                     (secure-hash 'sha1 large)))
+      (should (equal (dualstack-epc-call connection 'echo (list "ä" large 1))
+                     (list "ä" large 1)))
+      (should (equal (dualstack-epc-call connection 'within (list part))
+                     (list :x (list part))))
+      (should (equal (dualstack-epc-call connection 'echo (list (list part)))
+                     (list (list part)))))))
+
+(dualstack-deftest dualstack-epc-last-bytes-between-emacsen ()
+  "Bytes cross as they are between two ends in Emacs."
+  (dualstack-epc-test-with-pair (client server `((echo ,#'identity)))
+    (let ((part (dualstack-epc-last-test-bytes 5000)))
+      (dotimes (_ 2)
+        (should (equal (dualstack-epc-call client 'echo (list part)) part)))
+      (should-not (multibyte-string-p (dualstack-epc-call client 'echo (list part)))))))
 
 ;;;; async def
 
