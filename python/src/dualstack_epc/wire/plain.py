@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SHORT = 2000  # characters, below which the reader is as quick
+MANY = 1_000_000  # lists, which the reader makes with less memory
 DEEP = 100  # lists in lists, which Python's JSON takes at any time
 _PLAIN = re.compile(r'[-+0-9.e ()"\n]*')
 _TRUE = re.compile(r"(?<=[ (])t(?=[ )])")
@@ -62,6 +63,8 @@ def _check_depth(outside: str) -> None:
 
     Each round takes the innermost lists away, so a few rounds tell what is flat.
     """
+    if outside.count("(") > MANY:
+        raise NotPlainError
     brackets = outside.translate(_ONLY_BRACKETS) if outside.count("(") > DEEP else ""
     for _ in range(8):
         if len(brackets) <= 2 * DEEP:

@@ -258,7 +258,7 @@ def _other(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911
     return _container(item)
 
 
-def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: PLR0911, a table
+def _container(item: Any) -> tuple[str, Iterator[Any] | None, str]:  # noqa: C901, PLR0911, a table
     """Return what `_other` returns, for an ITEM with others in it."""
     if isinstance(item, Vector):
         return "[", iter(item), "]"
