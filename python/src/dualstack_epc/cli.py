@@ -113,6 +113,13 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         help="bind proofs to TEXT, which clients give too, and not to the address: for ports that"
         " are forwarded",
     )
+    parser.add_argument(
+        "--stdio",
+        action="store_true",
+        help="serve one client, at standard input and output, with no port and no proof",
+    )
+    parser.add_argument("--ready", metavar="TEXT", help=argparse.SUPPRESS)
+    parser.add_argument("--pass-log", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
     parser.add_argument("--log-file", metavar="FILE", help="log there, not on standard error")
     parser.add_argument(

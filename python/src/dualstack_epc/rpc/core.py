@@ -122,8 +122,11 @@ class EPCAcceptor(Acceptor):
 class Server(EPCAcceptor):
     """An EPC server at a `Listener`."""
 
-    def __init__(self, listener: Listener, token: str | None = None) -> None:
-        """Serve at LISTENER; with TOKEN a client must prove that it knows it."""
+    def __init__(self, listener: Listener | None, token: str | None = None) -> None:
+        """Serve at LISTENER, or with None what is given to a handler.
+
+        With TOKEN a client must prove that it knows it.
+        """
         super().__init__(listener, token)
         self.funcs: dict[str, Callable[..., Any]] = {}
 

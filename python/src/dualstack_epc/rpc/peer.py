@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from dualstack_epc.net.pipe import PipeEnd
     from dualstack_epc.rpc.auth import ServerAuth
     from dualstack_epc.rpc.calls import Calls
     from dualstack_epc.rpc.loop import EventLoop
@@ -97,7 +98,7 @@ class Peer:
 
     def __init__(  # noqa: PLR0913, the options
         self,
-        sock: socket.socket,
+        sock: socket.socket | PipeEnd,
         service: Service,
         pool: WorkerPool,
         *,
@@ -459,7 +460,7 @@ class Peer:
         self._answers.close()
 
 
-def _writable(sock: socket.socket, timeout: float) -> bool:
+def _writable(sock: socket.socket | PipeEnd, timeout: float) -> bool:
     """Return whether SOCK takes data within TIMEOUT seconds."""
     if hasattr(select, "poll"):  # `select` itself knows descriptors below 1,024 only.
         poll = select.poll()
@@ -491,7 +492,7 @@ def _malformed(message: Message, reason: str) -> MalformedError:
     return MalformedError(text, message.name, message.uid)
 
 
-def _name(sock: socket.socket) -> str:
+def _name(sock: socket.socket | PipeEnd) -> str:
     """Return what to call SOCK's peer in logs."""
     try:
         host, port = sock.getpeername()[:2]

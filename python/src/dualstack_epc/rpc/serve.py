@@ -43,6 +43,9 @@ def run(  # noqa: PLR0913, the command's options
     auth: bool = False,
     label: str | None = None,
     exit_on_eof: bool = False,
+    stdio: bool = False,
+    ready: str | None = None,
+    pass_log: bool = False,
     log_file: str | None = None,
     log_level: str = "info",
 ) -> None:
@@ -53,6 +56,9 @@ def run(  # noqa: PLR0913, the command's options
     """
     stdin = _take_stdin() if exit_on_eof else 0
     stream = _take_stdout(log_file)
+    if stdio:
+        _run_stdio(stream, _load(modules, path or ()), ready, log_level, pass_log=pass_log)
+        return
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
         functions = _load(modules, path or ())
@@ -90,6 +96,39 @@ def _take_stdin() -> int:
     os.dup2(nothing, 0)
     os.close(nothing)
     return stdin
+
+
+def _run_stdio(
+    stream: TextIO,
+    functions: list[tuple[str, Callable[..., Any]]],
+    ready: str | None,
+    log_level: str,
+    *,
+    pass_log: bool,
+) -> None:
+    """Serve FUNCTIONS at standard input and STREAM; say first that it is READY."""
+    from dualstack_epc.rpc import stdio  # noqa: PLC0415
+
+    server = _server(None, None, functions)
+    log.send_to_stderr(log_level)
+    if functions:
+        log.logger()
+    if ready:
+        # Whatever a shell or a terminal has printed before is not ours.
+        stream.write(f'\n(dualstack-epc 1 :ready "{ready}")\n')
+        stream.flush()
+    gc.freeze()
+    gc.enable()
+
+    def hung_up() -> None:
+        threading.Thread(target=_exit_late, daemon=True).start()
+
+    try:
+        stdio.serve(server, os.dup(stream.fileno()), hung_up=hung_up, pass_log=pass_log)
+    finally:
+        hung_up()
+        stream.close()
+        server.server_close()
 
 
 def _take_stdout(log_file: str | None) -> TextIO:
@@ -159,9 +198,9 @@ def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:
 
 
 def _server(
-    listener: Listener, token: str | None, functions: list[tuple[str, Callable[..., Any]]]
+    listener: Listener | None, token: str | None, functions: list[tuple[str, Callable[..., Any]]]
 ) -> Server:
-    """Return the server at LISTENER with FUNCTIONS, pairs with their names."""
+    """Return the server at LISTENER, or at none, with FUNCTIONS, pairs with their names."""
     # 12 ms, in which Emacs connects.
     from dualstack_epc.rpc.answers import CloseAfter  # noqa: PLC0415
     from dualstack_epc.rpc.core import Server  # noqa: PLC0415
