@@ -52,7 +52,8 @@ not, `unknown' if this end is to begin, or nil.  `-waiting' is how many
 messages of the other end wait for their turn, and how many bytes they have."
   name process methods ended on-end
   (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-cancels nil)
-  (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0)))
+  (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0))
+  (-closer #'delete-process)) ; Called with the process in the end.
 
 (defun dualstack-epc-connection-calls (connection)
   "Return how often something was called over CONNECTION."
@@ -214,7 +215,7 @@ If its time was over, and the other end reads nothing, end CONNECTION."
     (let ((process (dualstack-epc-connection-process connection)))
       (set-process-sentinel process #'ignore)
       (set-process-filter process #'ignore)
-      (delete-process process))
+      (funcall (dualstack-epc-connection--closer connection) process))
     (dualstack-epc--flow-close (dualstack-epc-connection--flow connection))
     (when (buffer-live-p (dualstack-epc-connection--input connection))
       (kill-buffer (dualstack-epc-connection--input connection)))

@@ -110,6 +110,7 @@
             address
             (cond ((string-prefix-p "[" address) "IPv6")
                   ((string= address "") "")
+                  ((string= address "its pipe") "")
                   (t "IPv4"))
             (if live
                 (format-seconds "%h:%.2m:%.2s"

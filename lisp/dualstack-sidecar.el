@@ -39,6 +39,7 @@
 (require 'dualstack-epc-connect)
 (require 'dualstack-sidecar-environment)
 (require 'dualstack-sidecar-log)
+(require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-python)
 (require 'dualstack-view)
 
@@ -61,7 +62,7 @@ the last error."
   name command state process log port token addresses address connection started
   (restarts 0) failure
   ;; What `dualstack-sidecar-start' was told, and the environment for it.
-  -own-command -modules -path -requirements -python -auth -methods -auto-restart -environment
+  -own-command -modules -path -requirements -python -transport -ready-word -auth -methods -auto-restart -environment
   (-output "") -stderr -timer -then -else -cancel -again)
 
 (defvar dualstack-sidecars nil
@@ -78,8 +79,8 @@ the last error."
 
 ;;;###autoload
 (cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules path
-                                        requirements python (auth t) methods restart
-                                        then else wait)
+                                        requirements python (transport 'socket) (auth t)
+                                        methods restart then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
 One that runs already is returned as it is.
 
@@ -99,6 +100,8 @@ the packages that it has.
 COMMAND prints its port as its first line; if AUTH is non-nil, the second
 line is that of `dualstack-epc serve --auth'.  It must end when its input
 does.  Its directory is one of the user's own, mostly the home directory.
+If TRANSPORT is `pipe', EPC is spoken over the standard input and output of the
+child instead, without a port or a proof; AUTH means nothing then.
 METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
 the sidecar can call.  If RESTART is non-nil, it is started again when it
 crashes, after a delay that grows.
@@ -108,6 +111,8 @@ not: a list of `dualstack-sidecar-error' and a text.  With WAIT return when it
 runs, or signal that error."
   (interactive)
   (dualstack-epc-check-methods methods)
+  (unless (memq transport '(socket pipe))
+    (dualstack-sidecar--error "The transport is `socket' or `pipe', not %S" transport))
   (let ((sidecar (dualstack-sidecar-get name)))
     (when (called-interactively-p 'any)
       (setq then (lambda (sidecar)
@@ -118,7 +123,8 @@ runs, or signal that error."
         (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
       (setq sidecar (dualstack-sidecar--make
                      :name name :-own-command command :-modules modules :-path path
-                     :-requirements requirements :-python python :-auth auth :-methods methods :-auto-restart restart :state 'starting
+                     :-requirements requirements :-python python :-transport transport
+                     :-auth auth :-methods methods :-auto-restart restart :state 'starting
                      :log (dualstack-sidecar--log-buffer name)))
       (push sidecar dualstack-sidecars)
       (dualstack-sidecar--prepare sidecar))
@@ -224,9 +230,20 @@ started again by itself: whatever buffer is current then."
 Nil means that of `dualstack-sidecar-python'."
   (setf (dualstack-sidecar-command sidecar)
         (or (dualstack-sidecar--own-command sidecar)
-            (dualstack-sidecar--command (dualstack-sidecar--modules sidecar)
-                                        (dualstack-sidecar--path sidecar) python)))
+            (append (dualstack-sidecar--program python)
+                    (dualstack-sidecar--serve-arguments sidecar))))
   (dualstack-sidecar--launch sidecar))
+
+(defun dualstack-sidecar--serve-arguments (sidecar)
+  "Return the arguments of our source for SIDECAR."
+  (let ((arguments (dualstack-sidecar--arguments (dualstack-sidecar--modules sidecar)
+                                                 (dualstack-sidecar--path sidecar))))
+    (when (eq (dualstack-sidecar--transport sidecar) 'pipe)
+      (setf (dualstack-sidecar--ready-word sidecar) (dualstack-sidecar--pipe-word))
+      (setcdr arguments (append (list "--stdio" "--ready"
+                                      (dualstack-sidecar--ready-word sidecar))
+                                (cdr arguments))))
+    arguments))
 
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
@@ -249,8 +266,11 @@ Nil means that of `dualstack-sidecar-python'."
     (dualstack-sidecar--log-begin log (dualstack-sidecar-command sidecar))
     (dualstack-sidecar--show-in-mode-line)
     (condition-case err
-        (setf (dualstack-sidecar-process sidecar)
-              (dualstack-sidecar--make-process sidecar))
+        (progn
+          (setf (dualstack-sidecar-process sidecar)
+                (dualstack-sidecar--make-process sidecar))
+          (when (eq (dualstack-sidecar--transport sidecar) 'pipe)
+            (dualstack-sidecar--connect-pipe sidecar)))
       (file-error
        (dualstack-sidecar--fail
         sidecar (format "%s does not start: %s" (car (dualstack-sidecar-command sidecar))
@@ -278,11 +298,27 @@ Nil means that of `dualstack-sidecar-python'."
   "Give up SIDECAR, which has not started in time."
   (dualstack-sidecar--fail
    sidecar
-   (if (dualstack-sidecar-port sidecar)
+   (cond
+    ((eq (dualstack-sidecar--transport sidecar) 'pipe)
+     (format "it was not ready within %s s%s" dualstack-sidecar-timeout
+             (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))
+    ((dualstack-sidecar-port sidecar)
        (format "no answer at port %d within %s s" (dualstack-sidecar-port sidecar)
-               dualstack-sidecar-timeout)
-     (format "no port line within %s s%s" dualstack-sidecar-timeout
-             (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
+               dualstack-sidecar-timeout))
+    (t (format "no port line within %s s%s" dualstack-sidecar-timeout
+             (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))))
+
+(defun dualstack-sidecar--connect-pipe (sidecar)
+  "Connect to SIDECAR, whose process has begun, over its own streams."
+  (setf (dualstack-sidecar-address sidecar) "its pipe"
+        (dualstack-sidecar--cancel sidecar)
+        (dualstack-sidecar--pipe-open
+         (dualstack-sidecar-process sidecar) (dualstack-sidecar--ready-word sidecar)
+         (dualstack-sidecar-log sidecar)
+         (lambda (connection) (dualstack-sidecar--ready sidecar connection))
+         (lambda (reason)
+           (when (eq (dualstack-sidecar-state sidecar) 'starting)
+             (dualstack-sidecar--fail sidecar reason))))))
 
 ;;;; The announcement
 
@@ -481,13 +517,21 @@ Start it again if that is wanted."
                           (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
         ('running
          (dualstack-sidecar--crash
-          sidecar (concat (format "it crashed, with status %s" status)
+          sidecar (concat (dualstack-sidecar--why-ended sidecar status)
                           (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
         ;; It was asked to end as it had failed before.
         ('failed
          (when (dualstack-sidecar--again sidecar)
            (setf (dualstack-sidecar--again sidecar) nil)
            (dualstack-sidecar--restart-later sidecar)))))))
+
+(defun dualstack-sidecar--why-ended (sidecar status)
+  "Return why SIDECAR, which ran, has ended with STATUS.
+One that ends in order has lost its connection."
+  (let ((connection (dualstack-sidecar-connection sidecar)))
+    (if (and (eq status 0) connection (dualstack-epc-connection-ended connection))
+        (format "its connection is gone: %s" (dualstack-epc-connection-ended connection))
+      (format "it crashed, with status %s" status))))
 
 (defun dualstack-sidecar--fail (sidecar reason)
   "Note that SIDECAR does not run, for REASON, and say so."
@@ -527,6 +571,7 @@ As a command, ask which one if there are several."
                              :path (dualstack-sidecar--path old)
                              :requirements (dualstack-sidecar--requirements old)
                              :python (dualstack-sidecar--python old)
+                             :transport (dualstack-sidecar--transport old)
                              :auth (dualstack-sidecar--auth old)
                              :methods (dualstack-sidecar--methods old)
                              :restart (dualstack-sidecar--auto-restart old))))

@@ -29,26 +29,62 @@
 (require 'dualstack-epc-connect)
 (require 'dualstack-epc-serve)
 
+(defvar dualstack-epc-test-transport 'socket
+  "What connections of tests run over, `socket' or `pipe'.")
+
 (defmacro dualstack-epc-test-with-pair (bindings &rest body)
   "Run BODY with two ends of a connection of this Emacs to itself.
 BINDINGS is (CLIENT SERVER METHODS)."
   (declare (indent 1) (debug ((symbolp symbolp form) body)))
-  (let ((servers (make-symbol "servers")))
-    `(let* (,(cadr bindings)
-            (,servers (dualstack-epc-serve
-                       :methods ,(nth 2 bindings)
-                       :on-connect (lambda (connection)
-                                     (setq ,(cadr bindings) connection))))
-            (,(car bindings) (dualstack-epc-connect
-                              "localhost" (process-contact (car ,servers) :service))))
+  (let ((end (make-symbol "end")))
+    `(pcase-let ((`(,,(car bindings) ,,(cadr bindings) ,,end)
+                  (dualstack-epc-test-pair ,(nth 2 bindings))))
        (unwind-protect
-           (progn
-             (dualstack-test-wait (lambda () ,(cadr bindings)))
-             ,@body)
+           (progn ,@body)
          (dualstack-epc-close ,(car bindings))
          (when ,(cadr bindings)
            (dualstack-epc-close ,(cadr bindings)))
-         (mapc #'delete-process ,servers)))))
+         (funcall ,end)))))
+
+(defun dualstack-epc-test-pair (methods)
+  "Return two ends of a connection of this Emacs to itself, and what ends more.
+METHODS is what the first one can call."
+  (if (eq dualstack-epc-test-transport 'pipe)
+      (pcase-let* ((`(,first ,second) (dualstack-epc-test-pipes))
+                   (server (dualstack-epc-attach second t)))
+        (dolist (method methods)
+          (apply #'dualstack-epc-define-method server method))
+        (list (dualstack-epc-attach first) server #'ignore))
+    (let* (server
+           (servers (dualstack-epc-serve :methods methods
+                                         :on-connect (lambda (connection)
+                                                       (setq server connection))))
+           (client (dualstack-epc-connect
+                    "localhost" (process-contact (car servers) :service))))
+      (dualstack-test-wait (lambda () server))
+      (list client server (lambda () (mapc #'delete-process servers))))))
+
+(defun dualstack-epc-test-pipes ()
+  "Return two children over pipes; what is sent to one is printed by the other."
+  (let* ((directory (make-temp-file "dualstack" t))
+         (fifos (mapcar (lambda (name) (expand-file-name name directory)) '("1" "2")))
+         (ends nil))
+    (apply #'call-process "mkfifo" nil nil nil fifos)
+    (dolist (which '("second" "first") ends)
+      (push (let ((process-adaptive-read-buffering nil))
+              (make-process :name (concat which " end") :noquery t :connection-type 'pipe
+                            :coding 'binary :sentinel #'ignore
+                            :command `(,dualstack-test-python
+                                       ,(dualstack-test-support "pipe_end.py")
+                                       ,which ,@fifos)))
+            ends))
+    ;; Once something has crossed, both have opened them.
+    (let ((heard nil))
+      (set-process-filter (cadr ends) (lambda (_process _text) (setq heard t)))
+      (process-send-string (car ends) "x")
+      (dualstack-test-wait (lambda () heard)))
+    (delete-directory directory t)
+    ends))
 
 (defmacro dualstack-epc-test-with-raw (bindings &rest body)
   "Run BODY with a connection whose other end is a plain process.
@@ -56,21 +92,31 @@ BINDINGS is (CONNECTION PROCESS); PROCESS keeps what arrives in its property
 `text'."
   (declare (indent 1) (debug ((symbolp symbolp) body)))
   (let ((server (make-symbol "server")))
-    `(let (,(cadr bindings))
-       (dualstack-test-with-servers
-           ((,server 'ipv4 :coding 'binary
-                     :filter (lambda (process text)
-                               (process-put process 'text
-                                            (concat (process-get process 'text) text)))
-                     :log (lambda (_server client _message)
-                            (setq ,(cadr bindings) client))))
-         (let ((,(car bindings) (dualstack-epc-connect
-                                 "localhost" (dualstack-test-port ,server))))
-           (unwind-protect
-               (progn
-                 (dualstack-test-wait (lambda () ,(cadr bindings)))
-                 ,@body)
-             (dualstack-epc-close ,(car bindings))))))))
+    `(let (,(cadr bindings) ,(car bindings) ,server)
+       (unwind-protect
+           (progn
+             (if (eq dualstack-epc-test-transport 'pipe)
+                 (pcase-let ((`(,first ,second) (dualstack-epc-test-pipes)))
+                   (set-process-filter second #'dualstack-epc-test--keep)
+                   (setq ,(cadr bindings) second
+                         ,(car bindings) (dualstack-epc-attach first)))
+               (setq ,server (dualstack-test-server
+                              'ipv4 :coding 'binary :filter #'dualstack-epc-test--keep
+                              :log (lambda (_server client _message)
+                                     (setq ,(cadr bindings) client)))
+                     ,(car bindings) (dualstack-epc-connect
+                                      "localhost" (dualstack-test-port ,server))))
+             (dualstack-test-wait (lambda () ,(cadr bindings)))
+             ,@body)
+         (when ,(car bindings)
+           (dualstack-epc-close ,(car bindings)))
+         (if ,server
+             (dualstack-test-close ,server)
+           (delete-process ,(cadr bindings)))))))
+
+(defun dualstack-epc-test--keep (process text)
+  "Add TEXT, which PROCESS has sent, to its property `text'."
+  (process-put process 'text (concat (process-get process 'text) text)))
 
 (defun dualstack-epc-test-frame (text)
   "Return TEXT as a frame."
@@ -99,18 +145,48 @@ BINDINGS is (CONNECTION PROCESS); PROCESS keeps what arrives in its property
   "Run BODY with a connection to a Python server of ours.
 BINDINGS is (CONNECTION CODE), CODE being Python that defines functions."
   (declare (indent 1) (debug ((symbolp form) body)))
-  `(dualstack-test-with-child
-       (child dualstack-test-python "-c"
-              (concat "from dualstack_epc.drop_in.server import DualStackEPCServer\n"
-                      "server = DualStackEPCServer()\n"
-                      "f = server.register_function\n"
-                      "f(lambda *a: a, 'echo')\n" ,(cadr bindings)
-                      "\nserver.print_port()\nserver.serve_forever()\n"))
-     (let ((,(car bindings) (dualstack-epc-connect
-                             "localhost" (dualstack-test-child-port child))))
-       (unwind-protect
-           (progn ,@body)
-         (dualstack-epc-close ,(car bindings))))))
+  `(dualstack-epc-test-call-with-python ,(cadr bindings)
+                                        (lambda (,(car bindings)) ,@body)))
+
+(defun dualstack-epc-test-call-with-python (code body)
+  "Call BODY with a connection to a Python server with CODE."
+  (if (eq dualstack-epc-test-transport 'pipe)
+      (let ((child (make-process
+                    :name "server" :noquery t :connection-type 'pipe :coding 'binary
+                    :stderr (get-buffer-create " *test stderr*")
+                    :command (list dualstack-test-python "-c"
+                                   (concat "import os\n"
+                                           "from dualstack_epc.rpc import serve, stdio\n"
+                                           "stream = serve._take_stdout(None)\n"
+                                           "from dualstack_epc.rpc.core import Server\n"
+                                           "server = Server(None)\n"
+                                           "def f(function, name=None):\n"
+                                           "    name = name or function.__name__\n"
+                                           "    server.register_function(function, name)\n"
+                                           "f(lambda *a: a, 'echo')\n" code
+                                           "\nstdio.serve(server, os.dup(stream.fileno()),"
+                                           " hung_up=lambda: None, pass_log=False)\n"
+                                           "os._exit(0)")))))
+        (set-process-sentinel (get-buffer-process " *test stderr*") #'ignore)
+        (let ((connection (dualstack-epc-attach child)))
+          (unwind-protect
+              (progn
+                (dualstack-epc-call connection 'echo nil) ; It has started.
+                (funcall body connection))
+            (dualstack-epc-close connection)
+            (kill-buffer " *test stderr*"))))
+    (dualstack-test-with-child
+        (child dualstack-test-python "-c"
+               (concat "from dualstack_epc.drop_in.server import DualStackEPCServer\n"
+                       "server = DualStackEPCServer()\n"
+                       "f = server.register_function\n"
+                       "f(lambda *a: a, 'echo')\n" code
+                       "\nserver.print_port()\nserver.serve_forever()\n"))
+      (let ((connection (dualstack-epc-connect
+                         "localhost" (dualstack-test-child-port child))))
+        (unwind-protect
+            (funcall body connection)
+          (dualstack-epc-close connection))))))
 
 (provide 'dualstack-epc-helper)
 

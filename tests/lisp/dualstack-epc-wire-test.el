@@ -62,6 +62,7 @@
         (should (eq (car (dualstack-epc-test-error
                           (dualstack-epc-call connection 'x nil :timeout 5)))
                     'dualstack-epc-protocol-error))))
+    (dualstack-epc-test-received peer 4)
     (process-put peer 'text nil)
     (dolist (request '("(call 5 x (#<x>))" "(call 5 no-such ())" "(call 5)" "(bogus 5)" "(((" "1"))
       (process-send-string peer (dualstack-epc-test-frame request)))
