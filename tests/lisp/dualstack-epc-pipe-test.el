@@ -36,11 +36,13 @@
   "What makes a connection that can be one over pipes.")
 
 (defconst dualstack-epc-pipe-test-others
-  '(dualstack-epc-call-that-cannot-be-sent-ends-once) ; Of a reset.
+  '(dualstack-epc-call-that-cannot-be-sent-ends-once ; It resets a socket.
+    ;; The call and its end may be read at once; it is then cancelled before it begins.
+    dualstack-epc-last-handle-cancels)
   "Tests that are about sockets, though they use one of the macros.")
 
 (defun dualstack-epc-pipe-test-uses-p (form)
-  "Return non-nil if FORM uses one of `dualstack-epc-pipe-test-macros'."
+  "Return non-nil if one of `dualstack-epc-pipe-test-macros' is in FORM."
   (and (consp form)
        (or (memq (car form) dualstack-epc-pipe-test-macros)
            (cl-loop for rest on form
@@ -61,7 +63,7 @@
                              (funcall (ert-test-body test))))))))
 
 (defun dualstack-epc-pipe-test-load (file)
-  "Load the tests in FILE, and have those over pipes in their place."
+  "Load FILE, and have clones of its tests, over pipes, in their place."
   (let ((before (apropos-internal "" #'ert-test-boundp))
         (name (expand-file-name (concat "tests/lisp/" file ".el") dualstack-test-root)))
     (load name nil t)
