@@ -25,6 +25,7 @@
 
 (require 'dualstack-test-helper)
 (load (expand-file-name "tests/support/lint-names" dualstack-test-root) nil t)
+(declare-function dualstack-lint-names "../support/lint-names" ())
 
 (defun dualstack-lint-test-run (readme &rest files)
   "Return the lines that the check prints for a package, sorted.
