@@ -104,7 +104,7 @@ def main() -> None:
     for name, targets in counts.items():
         what = "the public names" if name == PUBLIC else "ways to start" if name == "cli" else ""
         uses = ", ".join(f"{target} ({targets[target]})" for target in targets)
-        print(f"{name:<9} -> {uses or 'the standard library alone':<40} {what}".rstrip())
+        print(f"{name:<12} -> {uses or 'the standard library alone':<40} {what}".rstrip())
 
 
 if __name__ == "__main__":
