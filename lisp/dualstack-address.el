@@ -73,7 +73,7 @@ a final dot and in any case (RFC 6761 section 6.3)."
          (or (= start 0)
              (and (> start 1) (eq (aref host (1- start)) ?.))))))
 
-(defun dualstack-family (address)
+(defun dualstack-address--family (address)
   "Return the family of ADDRESS, `ipv4' or `ipv6'.
 ADDRESS is a vector as `network-lookup-address-info' returns it, or one of
 these symbols, for a host name that Emacs looks up."
@@ -102,7 +102,7 @@ stands for itself.  Signal an error if HOST has no address."
   (let ((port (or port 0)))
     (if (dualstack-localhost-p host)
         (mapcar (lambda (family) (dualstack-loopback-address family port))
-                (dualstack-families))
+                (dualstack-address--families))
       (mapcar (lambda (address)
                 (let ((copy (copy-sequence address)))
                   (aset copy (1- (length copy)) port)
@@ -110,7 +110,7 @@ stands for itself.  Signal an error if HOST has no address."
               (or (dualstack--ipv4-literal host)
                   (dualstack--lookup host))))))
 
-(defun dualstack-families ()
+(defun dualstack-address--families ()
   "Return the families of `dualstack-policy', the preferred one first.
 Signal an error if an option has a value that it cannot have."
   (unless (memq dualstack-preferred-family '(ipv4 ipv6))
@@ -134,11 +134,11 @@ Signal an error if an option has a value that it cannot have."
 Those of a literal are not chosen by `dualstack-policy'."
   (let ((families (if (string-match-p ":" host)
                       '(ipv4 ipv6)
-                    (dualstack-families)))
+                    (dualstack-address--families)))
         (found (network-lookup-address-info host))
         chosen)
     (dolist (address found)
-      (when (memq (dualstack-family address) families)
+      (when (memq (dualstack-address--family address) families)
         (push address chosen)))
     (cond (chosen (dualstack--interleave (nreverse chosen)))
           (found (error "%s has no address that `dualstack-policy' %s allows"
@@ -147,10 +147,10 @@ Those of a literal are not chosen by `dualstack-policy'."
 
 (defun dualstack--interleave (addresses)
   "Return ADDRESSES with the families in turn, beginning with the first's."
-  (let* ((family (dualstack-family (car addresses)))
+  (let* ((family (dualstack-address--family (car addresses)))
          first second result)
     (dolist (address addresses)
-      (if (eq (dualstack-family address) family)
+      (if (eq (dualstack-address--family address) family)
           (push address first)
         (push address second)))
     (setq first (nreverse first) second (nreverse second))
@@ -160,7 +160,7 @@ Those of a literal are not chosen by `dualstack-policy'."
     (nreverse result)))
 ;;;; Hosts and services
 
-(defun dualstack-port (service)
+(defun dualstack-address--port (service)
   "Return the port number of SERVICE.
 SERVICE is a number, a string of digits, or a name in the system's services
 file.  Signal an error that says what is wrong with any other value."
@@ -172,7 +172,7 @@ file.  Signal an error that says what is wrong with any other value."
         ((not (and (stringp service) (string-match-p "[^[:space:]]" service)))
          (error "No service %S: give a port number or a service name" service))
         ((string-match-p "\\`[0-9]+\\'" service)
-         (dualstack-port (string-to-number service)))
+         (dualstack-address--port (string-to-number service)))
         ((dualstack--service-port service))
         (t (error "Unknown service %S: give a port number" service))))
 
@@ -195,22 +195,22 @@ It is read from the file that getservbyname reads; Lisp cannot call that."
                nil t)
           (string-to-number (or (match-string 1) (match-string 2))))))))
 
-(defun dualstack-check-host (host)
+(defun dualstack-address--check-host (host)
   "Signal an error unless HOST can be the name of a host."
   (cond ((not (and (stringp host) (string-match-p "[^[:space:]]" host)))
          (error "No host %S: give a name or an address, such as \"localhost\"" host))
         ((string-match "\\`\\(\\[.*\\]\\|[^][:]+\\):\\([0-9]+\\)\\'" host)
          (error "The host %S has a port in it: give %S as host and %s as port"
-                host (dualstack-bare-host (match-string 1 host)) (match-string 2 host)))))
+                host (dualstack-address--bare-host (match-string 1 host)) (match-string 2 host)))))
 
-(defun dualstack-bare-host (host)
+(defun dualstack-address--bare-host (host)
   "Return HOST without the brackets that URLs have round an IPv6 address.
 See RFC 3986 section 3.2.2."
   (if (and (stringp host) (string-match "\\`\\[\\([^][]*:[^][]*\\)\\]\\'" host))
       (match-string 1 host)
     host))
 
-(defun dualstack-encode-host (host)
+(defun dualstack-address--encode-host (host)
   "Return HOST as the resolver takes it, in ASCII (RFC 3492)."
   (if (multibyte-string-p host)
       (puny-encode-domain host)

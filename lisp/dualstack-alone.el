@@ -21,7 +21,7 @@
 ;;; Commentary:
 
 ;; A synchronous `make-network-process' runs no timer, filter or sentinel of
-;; anybody.  `accept-process-output' runs all of them.  `dualstack-alone' is
+;; anybody.  `accept-process-output' runs all of them.  `dualstack-alone--progn' is
 ;; for a wait that must be like the former.
 ;;
 ;; 1. The lists of timers are empty meanwhile.
@@ -53,9 +53,9 @@ CONTACT is the list that Emacs keeps of it, and LENGTH its length."
   "What was collected: lists (COLLECTOR PROCESS STRING), oldest first.")
 
 (defvar dualstack-alone--depth 0
-  "How many calls of `dualstack-alone' are waiting.")
+  "How many calls of `dualstack-alone--progn' are waiting.")
 
-(defmacro dualstack-alone (&rest body)
+(defmacro dualstack-alone--progn (&rest body)
   "Run BODY, which may wait, without anybody else's code; return its value.
 Processes that BODY makes are waited for as usual, if its waits name one of
 them.  It must run in the main thread; other threads are not held."
@@ -63,7 +63,7 @@ them.  It must run in the main thread; other threads are not held."
   `(dualstack-alone--call (lambda () ,@body)))
 
 (defun dualstack-alone--call (function)
-  "Return what FUNCTION does, called as by `dualstack-alone'."
+  "Return what FUNCTION does, called as by `dualstack-alone--progn'."
   (let ((depth dualstack-alone--depth)
         (stopped nil))
     (unwind-protect

@@ -56,11 +56,11 @@ A HOST that is not localhost is looked up by Emacs in the background where
 the system can do that (GNU/Linux).  Without THEN the process is made all
 the same; without ELSE a failure is only logged.  What is wrong with the
 arguments themselves is signalled at once."
-  (dualstack-check-host host)
+  (dualstack-address--check-host host)
   (dualstack-async--begin
    host service args
    (append (list :name name :then then :else else)
-           (dualstack--race-options (dualstack-bare-host host) timeout))))
+           (dualstack--race-options (dualstack-address--bare-host host) timeout))))
 
 ;;;###autoload
 (cl-defun dualstack-wait-for-port (host service &rest args
@@ -76,8 +76,8 @@ Without an answer within TIMEOUT seconds, by default for ever, ELSE is called
 with the error.  NAME and ARGS are as for `dualstack-open-async', and so are
 when THEN and ELSE are called, and the value, a handle for
 `dualstack-cancel'."
-  (dualstack-check-host host)
-  (let ((bare (dualstack-bare-host host)))
+  (dualstack-address--check-host host)
+  (let ((bare (dualstack-address--bare-host host)))
     (dualstack-async--begin
      host service args
      (list :name name :then then :else else :timeout timeout
@@ -90,9 +90,9 @@ when THEN and ELSE are called, and the value, a handle for
   "Begin to connect to HOST at SERVICE with ARGS, and return the race.
 OPTIONS have `:name', `:then' and `:else' of the caller; the rest is for
 `dualstack-race--prepare'."
-  (let* ((host (dualstack-bare-host host))
+  (let* ((host (dualstack-address--bare-host host))
          (plain (append (list :name (plist-get options :name)
-                              :host (dualstack-encode-host host) :service service)
+                              :host (dualstack-address--encode-host host) :service service)
                         (dualstack-async--without
                          args '(:name :then :else :timeout :nowait))))
          (port (dualstack--client-port plain))
@@ -135,7 +135,7 @@ A name that is to be looked up stands as the families that
   (if (or (dualstack-localhost-p host)
           (string-match-p ":\\|\\`[0-9.]+\\'" host))
       (dualstack--ordered-addresses host port)
-    (dualstack-families)))
+    (dualstack-address--families)))
 
 (defun dualstack-async--deliver (race args then else)
   "Call THEN or ELSE for the settled RACE that was made for ARGS.

@@ -28,7 +28,7 @@
 (require 'dualstack)
 (require 'dualstack-view)
 
-(defvar dualstack-connect-history nil
+(defvar dualstack-connect--history nil
   "Ports that `dualstack-connect' was used with, newest first, as strings.")
 
 (define-derived-mode dualstack-connect-mode comint-mode "Dualstack"
@@ -43,8 +43,8 @@ HOST is a name or an address, PORT a number or a service name; ports used
 before are offered.  Return the buffer.  Called as a command, say in the
 echo area which address answered and after how many milliseconds, or offer
 to diagnose why none did."
-  (interactive (dualstack-connect-read-peer))
-  (let* ((service (dualstack-port port))
+  (interactive (dualstack-connect--read-peer))
+  (let* ((service (dualstack-address--port port))
          (name (format "dualstack %s:%s" host service))
          (buffer (format "*%s*" name))
          (start (float-time)))
@@ -56,7 +56,7 @@ to diagnose why none did."
          (if (called-interactively-p 'any)
              (dualstack-connect--offer-diagnosis host service err)
            (signal (car err) (cdr err)))))
-      (add-to-history 'dualstack-connect-history (format "%s" service))
+      (add-to-history 'dualstack-connect--history (format "%s" service))
       (message "Connected to %s in %.1f ms; type a line and RET to send it"
                (dualstack-connect--peer buffer)
                (* 1000 (- (float-time) start))))
@@ -73,20 +73,20 @@ to diagnose why none did."
     (user-error "Cannot connect to %s:%s; type d to see why (%s)" host port
                 (dualstack-view--error err))))
 
-(defun dualstack-connect-read-peer ()
+(defun dualstack-connect--read-peer ()
   "Read a host and a port, and return them as a list."
   (list (read-string "Host (default localhost): " nil nil "localhost")
         (dualstack-connect--read-port)))
 
 (defun dualstack-connect--read-port ()
   "Read a port, with completion over those used before."
-  (let ((port (completing-read (if dualstack-connect-history
+  (let ((port (completing-read (if dualstack-connect--history
                                    (format "Port (default %s): "
-                                           (car dualstack-connect-history))
+                                           (car dualstack-connect--history))
                                  "Port: ")
-                               dualstack-connect-history nil nil nil
-                               'dualstack-connect-history
-                               (car dualstack-connect-history))))
+                               dualstack-connect--history nil nil nil
+                               'dualstack-connect--history
+                               (car dualstack-connect--history))))
     (when (string= port "")
       (user-error "No port: type the number that the server listens on"))
     port))

@@ -65,8 +65,8 @@ What was not needed any longer ends when another connects.  Of localhost's
 addresses `dualstack-policy' allows all or one."
   (let* ((probes (sort (dualstack-diagnose-draw--allowed probes)
                        (lambda (a b)
-                         (and (eq (dualstack-family (car a)) dualstack-preferred-family)
-                              (not (eq (dualstack-family (car b))
+                         (and (eq (dualstack-address--family (car a)) dualstack-preferred-family)
+                              (not (eq (dualstack-address--family (car b))
                                        dualstack-preferred-family))))))
          (start 0.0)
          (bars (mapcar (pcase-lambda (`(,address ,outcome ,seconds . ,_))
@@ -88,10 +88,10 @@ addresses `dualstack-policy' allows all or one."
 
 (defun dualstack-diagnose-draw--allowed (probes)
   "Return a new list of those of PROBES in `dualstack-policy', or of all."
-  (let ((families (dualstack-families)))
+  (let ((families (dualstack-address--families)))
     (copy-sequence
      (or (cl-remove-if-not (lambda (probe)
-                             (memq (dualstack-family (car probe)) families))
+                             (memq (dualstack-address--family (car probe)) families))
                            probes)
          probes))))
 

@@ -42,7 +42,7 @@
 (defconst dualstack-diagnose-probe--most 6
   "How many addresses of a host are tried.")
 
-(cl-defstruct (dualstack-diagnose-facts (:constructor dualstack-diagnose-facts-make)
+(cl-defstruct (dualstack-diagnose--facts (:constructor dualstack-diagnose--facts-make)
                                         (:copier nil))
   "What was found out about HOST and PORT.
 ADDRESSES are those that are tried, in the order that the resolver has them,
@@ -56,17 +56,17 @@ what an open address does afterwards: `serves' if it says something,
 HOST, or nil.  EXCLUDED is the range of ports that Windows keeps, a cons."
   host port addresses lookup localhost probes listeners proxy excluded)
 
-(defun dualstack-diagnose-probe (host port then)
+(defun dualstack-diagnose--probe (host port then)
   "Gather the facts about HOST and PORT, then call THEN with them.
 Return a function of no arguments that gives this up."
-  (dualstack-check-host host)
+  (dualstack-address--check-host host)
   (let ((run (list nil))
         (start (float-time)))
     (dualstack-diagnose-probe--resolve
      host port run
      (lambda (addresses)
        (dualstack-diagnose-probe--found
-        (dualstack-diagnose-facts-make
+        (dualstack-diagnose--facts-make
          :host host :port port :addresses addresses
          :lookup (- (float-time) start)
          :localhost (dualstack-diagnose-probe--localhost host)
@@ -81,21 +81,21 @@ Return a function of no arguments that gives this up."
   "Go on with FACTS, whose addresses are known: who listens, and the probes.
 RUN and THEN are as elsewhere."
   (let ((probe (lambda (listeners)
-                 (setf (dualstack-diagnose-facts-listeners facts) listeners)
+                 (setf (dualstack-diagnose--facts-listeners facts) listeners)
                  (dualstack-diagnose-probe--next
-                  facts (dualstack-diagnose-facts-addresses facts) run then))))
+                  facts (dualstack-diagnose--facts-addresses facts) run then))))
     (if (dualstack-diagnose-probe--local-p facts)
-        (dualstack-diagnose--listeners (dualstack-diagnose-facts-port facts) run probe)
+        (dualstack-diagnose--listeners (dualstack-diagnose--facts-port facts) run probe)
       (funcall probe nil))))
 
 (defun dualstack-diagnose-probe--local-p (facts)
   "Return non-nil if the host of FACTS is this machine."
-  (or (dualstack-localhost-p (dualstack-diagnose-facts-host facts))
+  (or (dualstack-localhost-p (dualstack-diagnose--facts-host facts))
       (cl-some (lambda (address)
-                 (pcase (dualstack-family address)
+                 (pcase (dualstack-address--family address)
                    ('ipv4 (= (aref address 0) 127))
                    (_ (equal (butlast (append address nil)) '(0 0 0 0 0 0 0 1)))))
-               (dualstack-diagnose-facts-addresses facts))))
+               (dualstack-diagnose--facts-addresses facts))))
 
 ;;;; Names
 
@@ -129,7 +129,7 @@ commentary."
 RUN is as in the commentary."
   (let ((form `(progn (princ "\nADDRESSES ")
                       (prin1 (network-lookup-address-info
-                              ,(dualstack-encode-host host))))))
+                              ,(dualstack-address--encode-host host))))))
     (dualstack-diagnose-listeners--command
      run (expand-file-name invocation-name invocation-directory)
      (list "-Q" "--batch" "--eval" (prin1-to-string form))
@@ -154,8 +154,8 @@ in the commentary."
     (dualstack-diagnose-probe--connect
      (car addresses) run
      (lambda (probe)
-       (setf (dualstack-diagnose-facts-probes facts)
-             (append (dualstack-diagnose-facts-probes facts) (list probe)))
+       (setf (dualstack-diagnose--facts-probes facts)
+             (append (dualstack-diagnose--facts-probes facts) (list probe)))
        (dualstack-diagnose-probe--next facts (cdr addresses) run then)))))
 
 (defun dualstack-diagnose-probe--connect (address run then)
@@ -237,11 +237,11 @@ RUN is as in the commentary."
   (if (and (eq system-type 'windows-nt)
            (dualstack-diagnose-probe--local-p facts)
            (cl-notany (lambda (probe) (eq (nth 1 probe) 'open))
-                      (dualstack-diagnose-facts-probes facts)))
+                      (dualstack-diagnose--facts-probes facts)))
       (dualstack-diagnose-listeners--excluded
-       (dualstack-diagnose-facts-port facts) run
+       (dualstack-diagnose--facts-port facts) run
        (lambda (range)
-         (setf (dualstack-diagnose-facts-excluded facts) range)
+         (setf (dualstack-diagnose--facts-excluded facts) range)
          (funcall then facts)))
     (funcall then facts)))
 

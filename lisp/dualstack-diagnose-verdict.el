@@ -30,14 +30,14 @@
 (require 'dualstack-diagnose-probe)
 (require 'dualstack-diagnose-draw)
 
-(defun dualstack-diagnose-verdict (facts)
+(defun dualstack-diagnose--verdict (facts)
   "Return the verdict on FACTS, a list (KIND SENTENCE CURE).
 KIND is a symbol; SENTENCE says what is the matter; CURE is a line of Lisp or
 a change to the server, or nil if nothing is to be done."
   (if (not (dualstack-diagnose--open facts))
       (dualstack-diagnose--verdict-nobody facts)
     (or (dualstack-diagnose--verdict-resets facts)
-        (and (dualstack-localhost-p (dualstack-diagnose-facts-host facts))
+        (and (dualstack-localhost-p (dualstack-diagnose--facts-host facts))
              (dualstack-diagnose--verdict-localhost facts))
         (dualstack-diagnose--verdict-answered facts))))
 
@@ -48,11 +48,11 @@ a change to the server, or nil if nothing is to be done."
   (cl-remove-if-not (pcase-lambda (`(,_ ,outcome ,_ . ,then))
                       (and (eq outcome 'open)
                            (or (null what) (eq what (car then)))))
-                    (dualstack-diagnose-facts-probes facts)))
+                    (dualstack-diagnose--facts-probes facts)))
 
 (defun dualstack-diagnose--families (probes)
   "Return the address families of PROBES, IPv4 first."
-  (sort (delete-dups (mapcar (lambda (probe) (dualstack-family (car probe))) probes))
+  (sort (delete-dups (mapcar (lambda (probe) (dualstack-address--family (car probe))) probes))
         #'string<))
 
 (defun dualstack-diagnose--names (probes)
@@ -63,21 +63,21 @@ a change to the server, or nil if nothing is to be done."
 (defun dualstack-diagnose--silent (facts)
   "Return the probes of FACTS that are not answered."
   (cl-remove-if-not (lambda (probe) (eq (nth 1 probe) 'silent))
-                    (dualstack-diagnose-facts-probes facts)))
+                    (dualstack-diagnose--facts-probes facts)))
 
 (defun dualstack-diagnose--failed-p (facts regexp)
   "Return non-nil if an address of FACTS failed for a reason that REGEXP matches."
   (cl-some (lambda (probe)
              (and (stringp (nth 1 probe)) (string-match-p regexp (nth 1 probe))))
-           (dualstack-diagnose-facts-probes facts)))
+           (dualstack-diagnose--facts-probes facts)))
 
 (defun dualstack-diagnose--listener (facts address)
   "Return the listener in FACTS that serves ADDRESS, a vector, or nil.
 One at that very address goes before one at every address of its family, and
 that before one at ::, which serves IPv4 too."
   (let ((name (dualstack-diagnose-probe--literal address))
-        (family (dualstack-family address))
-        (listeners (dualstack-diagnose-facts-listeners facts)))
+        (family (dualstack-address--family address))
+        (listeners (dualstack-diagnose--facts-listeners facts)))
     (or (cl-find name listeners :key (lambda (l) (plist-get l :address)) :test #'equal)
         (cl-find-if (lambda (l) (and (plist-get l :any) (eq family (plist-get l :family))))
                     listeners)
@@ -99,7 +99,7 @@ that before one at ::, which serves IPv4 too."
     (cl-some (lambda (listener)
                (let ((program (plist-get listener :program)))
                  (and program (string-match-p regexp program))))
-             (dualstack-diagnose-facts-listeners facts))))
+             (dualstack-diagnose--facts-listeners facts))))
 
 (defconst dualstack-diagnose--docker
   "docker\\|vpnkit\\|rootlessport\\|podman\\|containerd\\|\\`pasta\\|slirp4netns"
@@ -121,7 +121,7 @@ that before one at ::, which serves IPv4 too."
   (let* ((open (dualstack-diagnose--open facts))
          (listener (lambda (family)
                      (let ((probe (cl-find family open :key (lambda (probe)
-                                                              (dualstack-family (car probe))))))
+                                                              (dualstack-address--family (car probe))))))
                        (and probe (dualstack-diagnose--listener facts (car probe))))))
          (four (funcall listener 'ipv4))
          (six (funcall listener 'ipv6)))
@@ -136,7 +136,7 @@ that before one at ::, which serves IPv4 too."
   "Return what connecting costs by FACTS: (PLAIN OURS), in seconds.
 Either is nil if it fails; plain Emacs does where the name has no address that
 answers."
-  (let ((probes (dualstack-diagnose-facts-probes facts)))
+  (let ((probes (dualstack-diagnose--facts-probes facts)))
     (mapcar (lambda (bars)
               (and (cl-find 'open bars :key (lambda (bar) (plist-get bar :outcome)))
                    (dualstack-diagnose-draw--cost bars)))
@@ -158,14 +158,14 @@ For another host FACTS have all addresses."
 A twentieth of a second is what one may notice.  On Windows what is refused
 now and then takes a second, and `:nowait' cannot use ::1."
   (pcase-let* ((`(,plain ,ours) (dualstack-diagnose--costs facts))
-               (host (dualstack-diagnose-facts-host facts))
+               (host (dualstack-diagnose--facts-host facts))
                (local (dualstack-localhost-p host)))
     (when (and ours
                (or (null plain)
                    (> (- plain ours) 0.05)
                    (and local (eq system-type 'windows-nt)
                         (cl-some (lambda (probe) (not (eq (nth 1 probe) 'open)))
-                                 (dualstack-diagnose-facts-probes facts)))))
+                                 (dualstack-diagnose--facts-probes facts)))))
       (let ((lines (append
                     (unless (or local (member-ignore-case host dualstack-mode-hosts))
                       (list (format "(add-to-list 'dualstack-mode-hosts %S)" host)))
@@ -176,7 +176,7 @@ now and then takes a second, and `:nowait' cannot use ::1."
 (defun dualstack-diagnose--plain (facts)
   "Return what plain Emacs does before it connects to the host of FACTS, a phrase.
 It begins with a verb, and tells what was measured."
-  (let* ((bars (dualstack-diagnose-draw--plain (dualstack-diagnose-facts-probes facts)))
+  (let* ((bars (dualstack-diagnose-draw--plain (dualstack-diagnose--facts-probes facts)))
          (lost (- (dualstack-diagnose-draw--cost bars)
                   (let ((bar (car (last bars))))
                     (- (plist-get bar :end) (plist-get bar :start)))))
@@ -194,12 +194,12 @@ It begins with a verb, and tells what was measured."
 
 (defun dualstack-diagnose--verdict-nobody (facts)
   "Return the verdict on FACTS if no address is open."
-  (let ((host (dualstack-diagnose-facts-host facts))
-        (port (dualstack-diagnose-facts-port facts))
+  (let ((host (dualstack-diagnose--facts-host facts))
+        (port (dualstack-diagnose--facts-port facts))
         (silent (dualstack-diagnose--silent facts))
-        (excluded (dualstack-diagnose-facts-excluded facts)))
+        (excluded (dualstack-diagnose--facts-excluded facts)))
     (cond
-     ((null (dualstack-diagnose-facts-probes facts))
+     ((null (dualstack-diagnose--facts-probes facts))
       (list 'unresolved
             (format "The name %s does not resolve to any address." host)
             "Check its spelling, or use an address such as \"127.0.0.1\""))
@@ -228,7 +228,7 @@ It begins with a verb, and tells what was measured."
 (defun dualstack-diagnose--verdict-resets (facts)
   "Return the verdict on FACTS if an open address closes at once, or nil.
 So do those who stand before a server that does not run."
-  (let* ((port (dualstack-diagnose-facts-port facts))
+  (let* ((port (dualstack-diagnose--facts-port facts))
          (resets (dualstack-diagnose--open facts 'resets))
          (rest (cl-set-difference (dualstack-diagnose--open facts) resets))
          (docker (dualstack-diagnose--program-p facts dualstack-diagnose--docker))
@@ -253,11 +253,11 @@ So do those who stand before a server that does not run."
 
 (defun dualstack-diagnose--verdict-localhost (facts)
   "Return the verdict on FACTS about localhost, or nil if nothing is special."
-  (let* ((port (dualstack-diagnose-facts-port facts))
+  (let* ((port (dualstack-diagnose--facts-port facts))
          (families (dualstack-diagnose--families (dualstack-diagnose--open facts)))
          (programs (dualstack-diagnose--two-programs facts)))
     (cond
-     ((cl-find (emacs-pid) (dualstack-diagnose-facts-listeners facts)
+     ((cl-find (emacs-pid) (dualstack-diagnose--facts-listeners facts)
                :key (lambda (listener) (plist-get listener :pid)))
       (list 'self
             (format "Port %s is served by this Emacs itself." port)
@@ -306,10 +306,10 @@ So do those who stand before a server that does not run."
 
 (defun dualstack-diagnose--verdict-answered (facts)
   "Return the verdict on FACTS if some address is open, and the host is any."
-  (let* ((host (dualstack-diagnose-facts-host facts))
+  (let* ((host (dualstack-diagnose--facts-host facts))
          (silent (dualstack-diagnose--silent facts))
          (open (dualstack-diagnose--open facts))
-         (closed (cl-set-difference (dualstack-diagnose-facts-probes facts) open)))
+         (closed (cl-set-difference (dualstack-diagnose--facts-probes facts) open)))
     (cond
      (silent
       (list 'half-silent
@@ -337,22 +337,22 @@ So do those who stand before a server that does not run."
   (delq nil
         (list
          (let ((any (cl-find-if (lambda (l) (plist-get l :any))
-                                (dualstack-diagnose-facts-listeners facts))))
+                                (dualstack-diagnose--facts-listeners facts))))
            (and any
                 (format "%s listens at %s: it can be reached from the network."
                         (dualstack-diagnose--who any)
                         (if (equal (plist-get any :address) "::") "[::]"
                           (plist-get any :address)))))
-         (and (dualstack-diagnose-facts-proxy facts)
+         (and (dualstack-diagnose--facts-proxy facts)
               (format "The proxy %s catches %s: add it to no_proxy."
-                      (dualstack-diagnose-facts-proxy facts)
-                      (dualstack-diagnose-facts-host facts)))
+                      (dualstack-diagnose--facts-proxy facts)
+                      (dualstack-diagnose--facts-host facts)))
          (and (dualstack-diagnose--no-ipv6-p facts)
               "IPv6 is off on this machine."))))
 
 (defun dualstack-diagnose--localhost (facts)
   "Return what localhost is on this machine by FACTS, a list of strings, or nil."
-  (mapcar #'dualstack-diagnose-probe--literal (dualstack-diagnose-facts-localhost facts)))
+  (mapcar #'dualstack-diagnose-probe--literal (dualstack-diagnose--facts-localhost facts)))
 
 (defun dualstack-diagnose--note (facts)
   "Return a sentence if localhost is not ::1 and 127.0.0.1 here, by FACTS."
@@ -366,11 +366,11 @@ So do those who stand before a server that does not run."
 (defun dualstack-diagnose--no-ipv6-p (facts)
   "Return non-nil if the machine has no IPv6, as FACTS tell."
   (cl-some (pcase-lambda (`(,address ,outcome . ,_))
-             (and (eq (dualstack-family address) 'ipv6)
+             (and (eq (dualstack-address--family address) 'ipv6)
                   (stringp outcome)
                   (string-match-p "Cannot assign requested\\|not supported\\|unreachable"
                                   outcome)))
-           (dualstack-diagnose-facts-probes facts)))
+           (dualstack-diagnose--facts-probes facts)))
 
 (provide 'dualstack-diagnose-verdict)
 

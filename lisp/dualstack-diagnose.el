@@ -38,14 +38,14 @@
 
 ;;;; In words
 
-(defun dualstack-diagnose-text (facts &optional picture)
+(defun dualstack-diagnose--text (facts &optional picture)
   "Return the report on FACTS, with PICTURE, a string, for its waterfall."
   (concat (dualstack-diagnose--answer facts) "\n"
           (dualstack-diagnose--evidence facts picture)))
 
 (defun dualstack-diagnose--answer (facts)
   "Return the verdict on FACTS and the cure, as lines."
-  (pcase-let ((`(,_ ,sentence ,cure) (dualstack-diagnose-verdict facts)))
+  (pcase-let ((`(,_ ,sentence ,cure) (dualstack-diagnose--verdict facts)))
     (concat (dualstack-diagnose--paragraph "Verdict: " 'bold sentence)
             (and cure (dualstack-diagnose--paragraph "Cure:    " 'bold cure)))))
 
@@ -64,7 +64,7 @@
 
 (defun dualstack-diagnose--evidence (facts picture)
   "Return what was found out, FACTS, as lines, with PICTURE or a drawing."
-  (let* ((probes (dualstack-diagnose-facts-probes facts))
+  (let* ((probes (dualstack-diagnose--facts-probes facts))
          (plain (dualstack-diagnose-draw--plain probes))
          (ours (dualstack-diagnose-draw--ours probes)))
     (concat
@@ -83,16 +83,16 @@
 
 (defun dualstack-diagnose--heading (facts)
   "Return the line about the name of FACTS."
-  (let ((host (dualstack-diagnose-facts-host facts))
-        (addresses (dualstack-diagnose-facts-addresses facts)))
-    (concat (propertize (format "%s:%s" host (dualstack-diagnose-facts-port facts))
+  (let ((host (dualstack-diagnose--facts-host facts))
+        (addresses (dualstack-diagnose--facts-addresses facts)))
+    (concat (propertize (format "%s:%s" host (dualstack-diagnose--facts-port facts))
                         'face 'bold)
             (cond ((null addresses) " does not resolve\n")
                   ((dualstack-localhost-p host) ", tried at both loopback addresses\n")
                   ((dualstack-diagnose-probe--literal-p host) "\n")
                   (t (format ", looked up in %s\n"
                              (dualstack-diagnose-draw--time
-                              (dualstack-diagnose-facts-lookup facts))))))))
+                              (dualstack-diagnose--facts-lookup facts))))))))
 
 (defun dualstack-diagnose--probe-line (facts probe)
   "Return the lines about PROBE of FACTS: what it gave, and who listens there."
@@ -161,9 +161,9 @@
 (defun dualstack-diagnose (host port)
   "Say why connecting to PORT of HOST is slow, or refused, and what to do.
 The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[revert-buffer] tries them again."
-  (interactive (dualstack-connect-read-peer))
-  (dualstack-check-host host)
-  (let ((peer (list host (dualstack-port port))))
+  (interactive (dualstack-connect--read-peer))
+  (dualstack-address--check-host host)
+  (let ((peer (list host (dualstack-address--port port))))
     (with-current-buffer (get-buffer-create "*dualstack-diagnose*")
       (dualstack-diagnose-mode)
       (setq dualstack-diagnose--peer peer)
@@ -185,7 +185,7 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
     (erase-buffer)
     (insert (apply #'format "Trying %s:%s...\n" dualstack-diagnose--peer))
     (setq dualstack-diagnose--cancel
-          (apply #'dualstack-diagnose-probe
+          (apply #'dualstack-diagnose--probe
                  (append dualstack-diagnose--peer
                          (list (lambda (facts)
                                  (when (buffer-live-p buffer)
@@ -232,13 +232,13 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
   (setq dualstack-diagnose--colors nil)
   (when (and (display-graphic-p)
              (image-type-available-p 'svg)
-             (dualstack-diagnose-facts-probes facts))
+             (dualstack-diagnose--facts-probes facts))
     (setq dualstack-diagnose--colors (dualstack-diagnose-draw--colors))
     (concat (propertize "[waterfall]" 'display (dualstack-diagnose--image facts)) "\n")))
 
 (defun dualstack-diagnose--image (facts)
   "Return the waterfall of FACTS as an image."
-  (let ((probes (dualstack-diagnose-facts-probes facts)))
+  (let ((probes (dualstack-diagnose--facts-probes facts)))
     (svg-image (dualstack-diagnose-draw--svg
                 (append (dualstack-diagnose-draw--plain probes)
                         (dualstack-diagnose-draw--ours probes))))))
@@ -293,7 +293,7 @@ It has no user names or paths in it."
 
 (defun dualstack-diagnose--report (facts)
   "Return the report on FACTS as plain text, with the versions."
-  (concat (substring-no-properties (dualstack-diagnose-text facts))
+  (concat (substring-no-properties (dualstack-diagnose--text facts))
           (format "\ndualstack %s, Emacs %s, %s, policy %s, dualstack-mode %s\n"
                   dualstack-version emacs-version system-type dualstack-policy
                   (if dualstack-mode "on" "off"))))
@@ -318,11 +318,11 @@ Call it by \"--batch -l dualstack-diagnose -f dualstack-diagnose-batch HOST
 PORT\"."
   (condition-case err
       (let* ((host (pop command-line-args-left))
-             (port (dualstack-port
+             (port (dualstack-address--port
                     (or (pop command-line-args-left)
                         (user-error "Usage: ... -f dualstack-diagnose-batch HOST PORT"))))
              result)
-        (dualstack-diagnose-probe host port (lambda (facts) (setq result facts)))
+        (dualstack-diagnose--probe host port (lambda (facts) (setq result facts)))
         (while (not result)
           (accept-process-output nil 0.05))
         (princ (dualstack-diagnose--report result))

@@ -46,11 +46,11 @@ See `dualstack-forget'."
   "Seconds within which the end of a connection means that nobody served it.")
 
 (defvar dualstack--memory (make-hash-table :test #'equal)
-  "What was seen of each peer, by `dualstack-peer'.
+  "What was seen of each peer, by `dualstack-memory--peer'.
 An alist of kinds, as in the commentary of this file, and (FAMILY . EXPIRY),
 EXPIRY being a time as of `float-time'.")
 
-(defun dualstack-peer (host port)
+(defun dualstack-memory--peer (host port)
   "Return the key under which what was seen of HOST at PORT is kept.
 All names of the loopback are one host; its key is PORT."
   (if (dualstack-localhost-p host)
@@ -77,12 +77,12 @@ If FAMILY is nil, forget which is."
 
 (defun dualstack-remembered-family (peer)
   "Return the address family that last answered for PEER, or nil.
-PEER is as of `dualstack-peer'; `dualstack-policy' must allow the family."
+PEER is as of `dualstack-memory--peer'.  `dualstack-policy' must allow it."
   (let ((family (dualstack-memory--recall peer 'answered)))
     (and (memq dualstack-policy (list 'both family))
          family)))
 
-(defun dualstack-remember (peer family)
+(defun dualstack-memory--remember (peer family)
   "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
   (dualstack-memory--note peer 'answered family)
   (when (eq family (dualstack-memory--recall peer 'silent))
@@ -104,7 +104,7 @@ It is that of ADDRESSES, but for what is remembered."
     (if (not (and (cdr addresses) (or first last)))
         addresses
       (setq rank (lambda (address)
-                   (let ((family (dualstack-family address)))
+                   (let ((family (dualstack-address--family address)))
                      (cond ((eq family last) 2)
                            ((eq family first) 0)
                            (t 1)))))
@@ -118,7 +118,7 @@ Without arguments, and when called as a command, forget them all.  The
 next connection tries the families anew."
   (interactive)
   (if host
-      (remhash (dualstack-peer host (dualstack-port service))
+      (remhash (dualstack-memory--peer host (dualstack-address--port service))
                dualstack--memory)
     (clrhash dualstack--memory)
     (when (called-interactively-p 'interactive)

@@ -31,7 +31,7 @@
 (require 'cl-lib)
 (require 'dualstack)
 
-(cl-defstruct (dualstack-mode-peer (:constructor dualstack-mode-peer--make)
+(cl-defstruct (dualstack-mode-peers--record (:constructor dualstack-mode-peer--make)
                                    (:copier nil))
   "What this session has seen of a HOST and PORT.
 COUNT is the number of connections, FAILED that of those that failed;
@@ -42,16 +42,16 @@ last failure took.  UNTRIED is the number of connections to 127.0.0.1 for which
 no cost of ::1 is known, and TIME the seconds that they took together."
   host port (count 0) (failed 0) family (saved 0.0) err costs (untried 0) (time 0.0))
 
-(defvar dualstack-mode-peers nil
-  "The `dualstack-mode-peer' records of this session, newest first.")
+(defvar dualstack-mode-peers--all nil
+  "The `dualstack-mode-peers--record' objects of this session, newest first.")
 
-(defun dualstack-mode-peer-time-saved (peer)
+(defun dualstack-mode-peers--record-time-saved (peer)
   "Return the seconds that PEER would have cost more by plain Emacs.
-Untried attempts count as `dualstack-mode-refusal-cost', if that is known."
-  (+ (dualstack-mode-peer-saved peer)
-     (max 0 (- (* (dualstack-mode-peer-untried peer)
-                  (or (dualstack-mode-refusal-cost) 0))
-               (dualstack-mode-peer-time peer)))))
+Untried attempts count as the cost of a refusal, if that is known."
+  (+ (dualstack-mode-peers--record-saved peer)
+     (max 0 (- (* (dualstack-mode-peers--record-untried peer)
+                  (or (dualstack-mode-peers--refusal-cost) 0))
+               (dualstack-mode-peers--record-time peer)))))
 
 ;;;; Recording
 
@@ -60,11 +60,11 @@ Untried attempts count as `dualstack-mode-refusal-cost', if that is known."
 FAMILY is that which answered, or nil, and then ERR is the error."
   (with-demoted-errors "dualstack-mode: %S"
     (let ((peer (dualstack-mode-peers--peer args)))
-      (cl-incf (dualstack-mode-peer-count peer))
+      (cl-incf (dualstack-mode-peers--record-count peer))
       (dualstack-mode-peers--note-costs peer attempts)
       (if (not family)
           (dualstack-mode-peers--note-failure peer err)
-        (setf (dualstack-mode-peer-family peer) family)
+        (setf (dualstack-mode-peers--record-family peer) family)
         ;; Plain Emacs comes to IPv4 after IPv6 has failed.
         (when (eq family 'ipv4)
           (dualstack-mode-peers--note-saving peer time))))))
@@ -72,36 +72,36 @@ FAMILY is that which answered, or nil, and then ERR is the error."
 (defun dualstack-mode-peers--peer (args)
   "Return the record of the peer of ARGS, a new one at first contact."
   (let ((host (plist-get args :host))
-        (port (dualstack-port (plist-get args :service))))
+        (port (dualstack-address--port (plist-get args :service))))
     (or (cl-find-if (lambda (peer)
-                      (and (equal (dualstack-mode-peer-host peer) host)
-                           (equal (dualstack-mode-peer-port peer) port)))
-                    dualstack-mode-peers)
+                      (and (equal (dualstack-mode-peers--record-host peer) host)
+                           (equal (dualstack-mode-peers--record-port peer) port)))
+                    dualstack-mode-peers--all)
         (car (push (dualstack-mode-peer--make :host host :port port)
-                   dualstack-mode-peers)))))
+                   dualstack-mode-peers--all)))))
 
 (defun dualstack-mode-peers--note-costs (peer attempts)
   "Note in PEER how long those of ATTEMPTS took that failed."
   (dolist (attempt attempts)
     (when (stringp (dualstack-attempt--outcome attempt))
-      (setf (alist-get (dualstack-family (dualstack-attempt--address attempt))
-                       (dualstack-mode-peer-costs peer))
+      (setf (alist-get (dualstack-address--family (dualstack-attempt--address attempt))
+                       (dualstack-mode-peers--record-costs peer))
             (- (dualstack-attempt--end attempt)
                (dualstack-attempt--start attempt))))))
 
 (defun dualstack-mode-peers--note-saving (peer time)
   "Note in PEER that 127.0.0.1 was reached in TIME seconds."
-  (let ((cost (alist-get 'ipv6 (dualstack-mode-peer-costs peer))))
+  (let ((cost (alist-get 'ipv6 (dualstack-mode-peers--record-costs peer))))
     (if cost
-        (cl-incf (dualstack-mode-peer-saved peer) (max 0 (- cost time)))
-      (cl-incf (dualstack-mode-peer-untried peer))
-      (cl-incf (dualstack-mode-peer-time peer) time)
+        (cl-incf (dualstack-mode-peers--record-saved peer) (max 0 (- cost time)))
+      (cl-incf (dualstack-mode-peers--record-untried peer))
+      (cl-incf (dualstack-mode-peers--record-time peer) time)
       (dualstack-mode-peers--measure))))
 
 (defun dualstack-mode-peers--note-failure (peer err)
   "Note in PEER the error ERR, or the exit status ERR of a process."
-  (cl-incf (dualstack-mode-peer-failed peer))
-  (setf (dualstack-mode-peer-err peer)
+  (cl-incf (dualstack-mode-peers--record-failed peer))
+  (setf (dualstack-mode-peers--record-err peer)
         (cond ((numberp err) (format "failed with code %d" err))
               ((consp err) (or (plist-get (nthcdr 3 err) :attempts)
                                (error-message-string err)))
@@ -116,7 +116,7 @@ FAMILY is that which answered, or nil, and then ERR is the error."
   "Seconds that a refused attempt at ::1 took, or what takes their measure.
 Nil before that has begun, then the timer that begins, then the race.")
 
-(defun dualstack-mode-refusal-cost ()
+(defun dualstack-mode-peers--refusal-cost ()
   "Return the seconds that a refused connect to ::1 takes on this machine.
 They are measured once in a session, in the background, when the mode has first
 reached a server on 127.0.0.1; nil until then.  They are 0 where plain Emacs
@@ -157,7 +157,7 @@ would not try ::1 first."
 (defun dualstack-mode-peers--ipv6-first-p ()
   "Return non-nil if the system's first address of localhost is ::1."
   (let ((address (car (ignore-errors (network-lookup-address-info "localhost")))))
-    (and address (eq (dualstack-family address) 'ipv6))))
+    (and address (eq (dualstack-address--family address) 'ipv6))))
 
 (defun dualstack-mode-peers--free-port ()
   "Return a port where nobody listens on ::1, or nil without IPv6."

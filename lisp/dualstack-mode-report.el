@@ -69,14 +69,14 @@
 (defun dualstack-mode-report-diagnose (peer)
   "Say why connecting to PEER, of this line, is slow, or refused.
 In another line ask which."
-  (interactive (list (or (get-text-property (line-beginning-position) 'dualstack-mode-peer)
+  (interactive (list (or (get-text-property (line-beginning-position) 'dualstack-mode-peers--record)
                          (dualstack-mode-report--read-peer))))
-  (dualstack-diagnose (dualstack-mode-peer-host peer) (dualstack-mode-peer-port peer)))
+  (dualstack-diagnose (dualstack-mode-peers--record-host peer) (dualstack-mode-peers--record-port peer)))
 
 (defun dualstack-mode-report--read-peer ()
   "Return a peer of the report, read with completion if there are several."
   (let ((peers (mapcar (lambda (peer) (cons (dualstack-mode-report--name peer) peer))
-                       dualstack-mode-peers)))
+                       dualstack-mode-peers--all)))
     (unless peers
       (user-error "The mode has made no connection yet"))
     (cdr (assoc (if (cdr peers)
@@ -86,25 +86,25 @@ In another line ask which."
 
 (defun dualstack-mode-report--name (peer)
   "Return the host and port of PEER as a string."
-  (format "%s:%s" (dualstack-mode-peer-host peer) (dualstack-mode-peer-port peer)))
+  (format "%s:%s" (dualstack-mode-peers--record-host peer) (dualstack-mode-peers--record-port peer)))
 
 (defun dualstack-mode-report-copy ()
   "Copy the report, as text for a bug report."
   (interactive)
-  (kill-new (dualstack-mode-report-text))
+  (kill-new (dualstack-mode-report--text))
   (message "Copied the report"))
 
 (defun dualstack-mode-report--fill ()
   "Put the report into the current buffer."
-  (dualstack-view--fill (lambda () (insert (dualstack-mode-report-text)))))
+  (dualstack-view--fill (lambda () (insert (dualstack-mode-report--text)))))
 
-(defun dualstack-mode-report-text ()
+(defun dualstack-mode-report--text ()
   "Return the report as a string, with lines of at most 80 columns."
   (concat
    (format "dualstack %s, Emacs %s, %s; dualstack-mode is %s, policy %s\n\n"
            dualstack-version emacs-version system-type
            (if dualstack-mode "on" "off") dualstack-policy)
-   (if (null dualstack-mode-peers)
+   (if (null dualstack-mode-peers--all)
        (format "No connection to localhost was made by the mode in this session.\n%s"
                (if dualstack-mode ""
                  "Type M-x dualstack-mode to turn it on.\n"))
@@ -112,32 +112,32 @@ In another line ask which."
       (propertize (format "%-34s %8s %8s %-7s %12s\n"
                           "Peer" "Times" "Failed" "Family" "Time saved")
                   'face 'bold)
-      (mapconcat #'dualstack-mode-report--line (reverse dualstack-mode-peers) "")
+      (mapconcat #'dualstack-mode-report--line (reverse dualstack-mode-peers--all) "")
       "\nTime saved is what plain Emacs would have waited for the other family: as long\n\
 as its failure took or, where it was not even tried, as a refused attempt takes\n\
 on this machine: "
-      (if (dualstack-mode-refusal-cost)
-          (format "%.4f s, measured once in the background.\n" (dualstack-mode-refusal-cost))
+      (if (dualstack-mode-peers--refusal-cost)
+          (format "%.4f s, measured once in the background.\n" (dualstack-mode-peers--refusal-cost))
         "that is being measured.\n")))))
 
 (defun dualstack-mode-report--line (peer)
   "Return the lines of the report for PEER: numbers, and its last error."
-  (let ((err (dualstack-mode-peer-err peer)))
+  (let ((err (dualstack-mode-peers--record-err peer)))
     (propertize
      (concat
       (format "%-34s %8d %8d %-7s %10.2f s\n"
               (truncate-string-to-width
                (dualstack-mode-report--name peer) 34 nil nil "...")
-              (dualstack-mode-peer-count peer)
-              (dualstack-mode-peer-failed peer)
-              (pcase (dualstack-mode-peer-family peer)
+              (dualstack-mode-peers--record-count peer)
+              (dualstack-mode-peers--record-failed peer)
+              (pcase (dualstack-mode-peers--record-family peer)
                 ('ipv4 "IPv4") ('ipv6 "IPv6") (_ "none"))
-              (dualstack-mode-peer-time-saved peer))
+              (dualstack-mode-peers--record-time-saved peer))
       (and err
            (format "  last error: %s\n"
                    (truncate-string-to-width
                     (replace-regexp-in-string "\n+" " " err) 65 nil nil "..."))))
-     'dualstack-mode-peer peer)))
+     'dualstack-mode-peers--record peer)))
 
 (autoload 'dualstack-diagnose "dualstack-diagnose" nil t)
 

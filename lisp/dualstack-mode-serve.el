@@ -70,7 +70,7 @@ It is the other loopback address with the same port."
              (apply original
                     (append (list :name (format "%s %s" (process-name server)
                                                 (dualstack-address-string address))
-                                  :family (dualstack-family address)
+                                  :family (dualstack-address--family address)
                                   :host (format-network-address address t)
                                   :service (aref address (1- (length address)))
                                   :log (dualstack-mode-serve--log server args))

@@ -171,17 +171,17 @@ It runs code of the user, see `dualstack-mode-exclude'."
          (process (condition-case err
                       (apply #'dualstack-make-network-process args)
                     (file-error
-                     (dualstack-mode-peers--note args dualstack-last-attempt-records
+                     (dualstack-mode-peers--note args dualstack--last-attempt-records
                                             (- (float-time) start) nil err)
                      (signal (car err) (cdr err))))))
-    (dualstack-mode-peers--note args dualstack-last-attempt-records (- (float-time) start)
+    (dualstack-mode-peers--note args dualstack--last-attempt-records (- (float-time) start)
                            (dualstack-mode--process-family process) nil)
     process))
 
 (defun dualstack-mode--process-family (process)
   "Return the address family that PROCESS is connected by, or nil."
   (let ((remote (process-contact process :remote)))
-    (and (vectorp remote) (dualstack-family remote))))
+    (and (vectorp remote) (dualstack-address--family remote))))
 
 ;;;; Asynchronous clients
 
@@ -238,7 +238,7 @@ Its sentinel is the caller's, so its status is looked at."
     (pcase (process-status process)
       ((or 'open 'run)
        (when family
-         (dualstack-remember peer family))
+         (dualstack-memory--remember peer family))
        (dualstack-mode-peers--note args nil time family nil)
        t)
       ('failed

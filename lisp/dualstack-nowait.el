@@ -43,7 +43,7 @@
   "Return a process for ARGS, a `:nowait' client of localhost, by MAKE.
 MAKE is `make-network-process' or what stands for it.  The process looks as
 if it was made with ARGS alone."
-  (let* ((port (dualstack-port (plist-get args :service)))
+  (let* ((port (dualstack-address--port (plist-get args :service)))
          (family (dualstack-nowait--family port)))
     (cond ((null family) (apply make args))
           ((and (eq family 'ipv6)
@@ -57,12 +57,12 @@ if it was made with ARGS alone."
 (defun dualstack-nowait--choice-p ()
   "Return non-nil on a Windows Emacs where 127.0.0.1 may be tried instead of ::1."
   (and (eq system-type 'windows-nt)
-       (memq 'ipv4 (dualstack-families))))
+       (memq 'ipv4 (dualstack-address--families))))
 
 (defun dualstack-nowait--family (port)
   "Return the family whose literal address PORT is to be dialled at, or nil.
 Nil leaves the choice to Emacs."
-  (let ((families (dualstack-families))
+  (let ((families (dualstack-address--families))
         (silent (dualstack-memory--recall port 'silent)))
     (cond ((null (cdr families)) (car families))
           (silent (if (eq silent 'ipv4) 'ipv6 'ipv4))
@@ -94,7 +94,7 @@ TLS is not for a process that is open already."
           ((dualstack-race--err race)
            (signal (car (dualstack-race--err race)) (cdr (dualstack-race--err race))))
           ((dualstack-race--winner race)
-           (dualstack-remember port 'ipv6)
+           (dualstack-memory--remember port 'ipv6)
            (dualstack-race--adopt race))
           (t (dualstack-memory--note port 'answered nil)
              (dualstack-memory--note port 'absent nil)

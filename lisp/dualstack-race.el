@@ -138,7 +138,7 @@ A thread other than the main one dials the addresses blocking, in turn."
     (unwind-protect
         (with-local-quit
           (if (and dualstack-race--nowait (dualstack-race--main-thread-p))
-              (dualstack-alone (dualstack-race--wait race))
+              (dualstack-alone--progn (dualstack-race--wait race))
             (dualstack-race--in-turn race)))
       (when (dualstack-race--running-p race)
         (dualstack-race--cancel race)))

@@ -44,7 +44,7 @@ says so.  Signal `file-error' if the port is taken at either address."
   (let ((service (or (plist-get args :service) t))
         (parked nil))
     (unless (eq service t)
-      (setq service (dualstack-port service)))
+      (setq service (dualstack-address--port service)))
     (unwind-protect
         (cl-loop repeat dualstack-server--tries
                  for families = '(ipv4 ipv6) then (reverse families)

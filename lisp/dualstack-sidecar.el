@@ -487,7 +487,7 @@ A child that goes on without it is of no use, and counts as crashed."
                        #'dualstack-sidecar--outlived sidecar connection))))
 
 (defun dualstack-sidecar--outlived (sidecar connection)
-  "Note that SIDECAR goes on without CONNECTION.
+  "Note that SIDECAR lives on without CONNECTION.
 One that has ended meanwhile says why itself, when Emacs comes to it."
   (when (process-live-p (dualstack-sidecar-process sidecar))
     (dualstack-sidecar--crash

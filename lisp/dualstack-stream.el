@@ -72,9 +72,9 @@ inner connections as this library does."
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are those of
 `open-network-stream'."
   (unless (stringp host)
-    (dualstack-check-host host))
+    (dualstack-address--check-host host))
   (list :name name :buffer buffer
-        :host (dualstack-encode-host host) :service service
+        :host (dualstack-address--encode-host host) :service service
         :nowait (plist-get parameters :nowait)
         :tls-parameters (plist-get parameters :tls-parameters)
         :coding (plist-get parameters :coding)))
@@ -100,7 +100,7 @@ is checked against HOST, by GnuTLS and the Network Security Manager."
   (when (and network-stream-use-client-certificates
              (not (plist-member parameters :client-certificate)))
     (setq parameters (append '(:client-certificate t) parameters)))
-  (let* ((host-name (dualstack-encode-host host))
+  (let* ((host-name (dualstack-address--encode-host host))
          (certificate (network-stream-certificate host service parameters))
          (tls (list :type 'gnutls-x509pki :hostname host-name
                     :keylist (and certificate (list certificate)))))

@@ -118,7 +118,7 @@ The oldest lines make room when `dualstack-log-size' is reached."
           (forward-line)
           (delete-region (point-min) (point)))))))
 
-(defvar dualstack-last-attempt-records nil
+(defvar dualstack--last-attempt-records nil
   "The `dualstack-attempt' records of the last connection, in order.")
 
 (defun dualstack-last-attempts ()
@@ -130,11 +130,11 @@ says why the address failed."
   (mapcar (lambda (attempt)
             (let ((address (dualstack-attempt--address attempt)))
               (list :address (dualstack-address-string address)
-                    :family (dualstack-family address)
+                    :family (dualstack-address--family address)
                     :start (dualstack-attempt--start attempt)
                     :end (dualstack-attempt--end attempt)
                     :outcome (dualstack-attempt--outcome attempt))))
-          dualstack-last-attempt-records))
+          dualstack--last-attempt-records))
 
 (defun dualstack--describe-attempts (attempts args)
   "Return a line with each of ATTEMPTS, made for ARGS, and its outcome."
@@ -153,7 +153,7 @@ says why the address failed."
 What its families did is remembered; what went wrong is logged."
   (let ((attempts (reverse (dualstack-race--attempts race)))
         (winner (dualstack-race--winner race)))
-    (setq dualstack-last-attempt-records attempts)
+    (setq dualstack--last-attempt-records attempts)
     (if winner
         (dualstack--learn (dualstack--peer args) winner attempts)
       (dualstack-memory--note (dualstack--peer args) 'answered nil))
@@ -164,16 +164,16 @@ What its families did is remembered; what went wrong is logged."
 
 (defun dualstack--peer (args)
   "Return the key under which what is seen of the peer of ARGS is kept."
-  (dualstack-peer (plist-get args :host) (dualstack-port (plist-get args :service))))
+  (dualstack-memory--peer (plist-get args :host) (dualstack-address--port (plist-get args :service))))
 
 (defun dualstack--learn (peer winner attempts)
   "Remember of PEER that WINNER, one of ATTEMPTS, has connected.
 A family that had failed by then, or had begun before, has nobody there."
-  (let ((family (dualstack-family (dualstack-attempt--address winner))))
-    (dualstack-remember peer family)
+  (let ((family (dualstack-address--family (dualstack-attempt--address winner))))
+    (dualstack-memory--remember peer family)
     (when (cdr attempts)
       (dolist (attempt attempts)
-        (let ((other (dualstack-family (dualstack-attempt--address attempt))))
+        (let ((other (dualstack-address--family (dualstack-attempt--address attempt))))
           (when (and (not (eq other family))
                      (or (stringp (dualstack-attempt--outcome attempt))
                          (< (dualstack-attempt--start attempt)
@@ -209,7 +209,7 @@ Anything else is for `make-network-process' alone."
 (defun dualstack--with-bare-host (args)
   "Return ARGS, with a `:host' that has no brackets round it."
   (let* ((host (plist-get args :host))
-         (bare (dualstack-bare-host host)))
+         (bare (dualstack-address--bare-host host)))
     (if (eq host bare)
         args
       (plist-put (copy-sequence args) :host bare))))
@@ -230,7 +230,7 @@ Anything else is for `make-network-process' alone."
          (port (dualstack--client-port args))
          (local (dualstack-localhost-p host)))
     (unless local
-      (dualstack-check-host host))
+      (dualstack-address--check-host host))
     (cond ((plist-get args :nowait)
            (if local
                (dualstack-nowait--make #'make-network-process args)
@@ -249,11 +249,11 @@ Port 0 is one where nobody can listen."
       (signal 'file-error
               (append '("make client process failed" "Nobody can listen on port 0")
                       args)))
-    (dualstack-port service)))
+    (dualstack-address--port service)))
 
 (defun dualstack--ordered-addresses (host port)
   "Return the addresses of HOST with PORT, in the order of attempts."
-  (dualstack-memory--order (dualstack-addresses host port) (dualstack-peer host port)))
+  (dualstack-memory--order (dualstack-addresses host port) (dualstack-memory--peer host port)))
 
 (defun dualstack--race (args addresses)
   "Return a process for the client ARGS, the winner of a race to ADDRESSES.
@@ -281,7 +281,7 @@ Signal `file-error' if all fail, and `quit', if that is allowed, on quitting."
   "Return the process of WINNER, which won RACE for ARGS, and watch its end."
   (let ((process (dualstack-race--adopt race)))
     (dualstack-memory--watch process (dualstack--peer args)
-                             (dualstack-family (dualstack-attempt--address winner)))
+                             (dualstack-address--family (dualstack-attempt--address winner)))
     process))
 
 (defun dualstack--race-options (host &optional timeout)
@@ -303,7 +303,7 @@ That is what the arguments are to blame for, or (file-error . DATA), DATA as
 is the reason before any other: a family that the host does not have says
 less."
   (or (dualstack-race--err race)
-      (let* ((attempts dualstack-last-attempt-records)
+      (let* ((attempts dualstack--last-attempt-records)
              (outcomes (mapcar #'dualstack-attempt--outcome attempts))
              (reason (pcase (dualstack-race--state race)
                        ('timeout (if (dualstack--impatient-p args)

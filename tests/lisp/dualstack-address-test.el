@@ -81,14 +81,14 @@
 
 (dualstack-deftest dualstack-address-ports ()
   "A port is a number, digits or the name of a service."
-  (should (= 8080 (dualstack-port 8080)))
-  (should (= 8080 (dualstack-port "8080")))
-  (should (= 1 (dualstack-port "00001")))
-  (should (= 65535 (dualstack-port 65535)))
+  (should (= 8080 (dualstack-address--port 8080)))
+  (should (= 8080 (dualstack-address--port "8080")))
+  (should (= 1 (dualstack-address--port "00001")))
+  (should (= 65535 (dualstack-address--port 65535)))
   (skip-unless (file-readable-p "/etc/services"))
-  (should (= 22 (dualstack-port "ssh")))
+  (should (= 22 (dualstack-address--port "ssh")))
   ;; An alias.
-  (should (= 25 (dualstack-port "mail"))))
+  (should (= 25 (dualstack-address--port "mail"))))
 
 (dualstack-deftest dualstack-address-bad-ports ()
   "What is no port is named, with what to do."
@@ -105,7 +105,7 @@
                    ("-1" "Unknown service \"-1\".*port number")
                    ("no-such-service" "Unknown service \"no-such-service\"")
                    ("s.h" "Unknown service")))
-    (should (string-match-p message (cadr (should-error (dualstack-port service)))))))
+    (should (string-match-p message (cadr (should-error (dualstack-address--port service)))))))
 
 (dualstack-deftest dualstack-address-interleaves-families ()
   "Addresses of any other host are looked up, and their families take turns."
@@ -147,14 +147,14 @@
 
 (dualstack-deftest dualstack-address-memory ()
   "A family is remembered for a peer, for a while, and if the policy allows it."
-  (let ((peer (dualstack-peer "localhost" 80)))
+  (let ((peer (dualstack-memory--peer "localhost" 80)))
     (should-not (dualstack-remembered-family peer))
-    (dualstack-remember peer 'ipv6)
+    (dualstack-memory--remember peer 'ipv6)
     (should (eq 'ipv6 (dualstack-remembered-family peer)))
     (should (eq 'ipv6 (dualstack-remembered-family
-                       (dualstack-peer "A.LocalHost." 80))))
-    (should-not (dualstack-remembered-family (dualstack-peer "localhost" 81)))
-    (should-not (dualstack-remembered-family (dualstack-peer "example.org" 80)))
+                       (dualstack-memory--peer "A.LocalHost." 80))))
+    (should-not (dualstack-remembered-family (dualstack-memory--peer "localhost" 81)))
+    (should-not (dualstack-remembered-family (dualstack-memory--peer "example.org" 80)))
     (let ((dualstack-policy 'ipv4))
       (should-not (dualstack-remembered-family peer)))
     (dualstack-forget "localhost" "81")
@@ -162,9 +162,9 @@
     (dualstack-forget "localhost" "80")
     (should-not (dualstack-remembered-family peer))
     (let ((dualstack-memory-lifetime 0))
-      (dualstack-remember peer 'ipv6)
+      (dualstack-memory--remember peer 'ipv6)
       (should-not (dualstack-remembered-family peer)))
-    (dualstack-remember peer 'ipv6)
+    (dualstack-memory--remember peer 'ipv6)
     (call-interactively #'dualstack-forget)
     (should-not (dualstack-remembered-family peer))))
 

@@ -34,7 +34,7 @@ They are the public functions, and Emacs's own under the mode."
   (funcall function (lambda (port)
                       (dualstack-open-network-stream "peer" nil "localhost" port)))
   (let ((inhibit-message t)
-        (dualstack-mode-peers nil))
+        (dualstack-mode-peers--all nil))
     (dualstack-mode 1)
     (unwind-protect
         (funcall function (lambda (port)

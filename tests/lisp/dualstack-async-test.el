@@ -130,7 +130,7 @@
                                                :else #'error)
                          (while (not process) (accept-process-output nil 0.01))
                          (list (process-status process)
-                               (dualstack-family (process-contact process :remote)))))
+                               (dualstack-address--family (process-contact process :remote)))))
                      '(open ipv6))))))
 
 (dualstack-deftest dualstack-async-unknown-host ()

@@ -31,7 +31,7 @@
   "Lines are sent, answers appear, and the echo area says what was connected."
   (dualstack-test-with-child (hello dualstack-test-python "-m" "dualstack_epc"
                                     "hello" "--family" "ipv6")
-    (let* ((dualstack-connect-history nil)
+    (let* ((dualstack-connect--history nil)
            (port (process-get hello 'line))
            (message nil)
            (earlier nil)
@@ -50,7 +50,7 @@
             (insert "hi")
             (comint-send-input)
             (dualstack-test-wait (lambda () (string-match-p "hello" (buffer-string))))
-            (should (equal dualstack-connect-history (list port)))
+            (should (equal dualstack-connect--history (list port)))
             ;; Again: the same buffer and connection.
             (let ((process (get-buffer-process buffer)))
               (save-window-excursion (dualstack-connect "localhost" port))

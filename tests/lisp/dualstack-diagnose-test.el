@@ -39,7 +39,7 @@
 (defun dualstack-diagnose-test-made (probes &rest slots)
   "Return facts about localhost with PROBES and SLOTS, where localhost is as usual.
 PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
-  (apply #'dualstack-diagnose-facts-make
+  (apply #'dualstack-diagnose--facts-make
          (append slots
                  (list :host "localhost" :port 8080 :lookup 0.001
                        :addresses (dualstack-diagnose-test-localhost "::1" "127.0.0.1")
@@ -54,8 +54,8 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
 (defun dualstack-diagnose-test-verdict (&rest args)
   "Return the verdict on facts made of ARGS, and check that its text fits."
   (let ((facts (apply #'dualstack-diagnose-test-made args)))
-    (dualstack-diagnose-test-fits (dualstack-diagnose-text facts))
-    (dualstack-diagnose-verdict facts)))
+    (dualstack-diagnose-test-fits (dualstack-diagnose--text facts))
+    (dualstack-diagnose--verdict facts)))
 
 (defun dualstack-diagnose-test-fits (text)
   "Check that TEXT fits a terminal of 80 columns, and 24 lines with its buttons."
@@ -67,7 +67,7 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
 (defun dualstack-diagnose-test-facts (host port)
   "Return the facts about HOST and PORT."
   (let (result)
-    (dualstack-diagnose-probe host port (lambda (facts) (setq result facts)))
+    (dualstack-diagnose--probe host port (lambda (facts) (setq result facts)))
     (dualstack-test-wait (lambda () result) 30)))
 
 (defun dualstack-diagnose-test-kind (port &optional host)
@@ -75,8 +75,8 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
   (let* ((process-environment (append '("http_proxy" "HTTP_PROXY" "all_proxy" "ALL_PROXY")
                                       process-environment))
          (facts (dualstack-diagnose-test-facts (or host "localhost") port)))
-    (dualstack-diagnose-test-fits (dualstack-diagnose-text facts))
-    (car (dualstack-diagnose-verdict facts))))
+    (dualstack-diagnose-test-fits (dualstack-diagnose--text facts))
+    (car (dualstack-diagnose--verdict facts))))
 
 (defmacro dualstack-diagnose-test-with-hello (binding &rest body)
   "Run BODY beside a hello server; BINDING is (PORT FAMILY [AT])."
@@ -99,11 +99,11 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
     ;; Where localhost is 127.0.0.1 alone, the mode finds what plain Emacs does not.
     (let ((facts (dualstack-diagnose-test-facts "localhost" port)))
       (should (string-match-p "\\`Verdict: The server listens on ::1 only"
-                              (dualstack-diagnose-text facts)))
-      (setf (dualstack-diagnose-facts-localhost facts)
+                              (dualstack-diagnose--text facts)))
+      (setf (dualstack-diagnose--facts-localhost facts)
             (dualstack-diagnose-test-localhost "127.0.0.1"))
       (should (string-match-p "^Cure:    (dualstack-mode 1)"
-                              (dualstack-diagnose-text facts))))))
+                              (dualstack-diagnose--text facts))))))
 
 (dualstack-deftest dualstack-diagnose-cures-what-it-can ()
   "The mode is a cure where it is off, and where it helps."
@@ -126,32 +126,32 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
 
 (dualstack-deftest dualstack-diagnose-another-host ()
   "A host whose IPv6 is silent is cured by its name, and by the mode if that is off."
-  (let ((facts (dualstack-diagnose-facts-make
+  (let ((facts (dualstack-diagnose--facts-make
                 :host "box.example" :port 80 :lookup 0.02
                 :addresses '([8193 3512 0 0 0 0 0 1 80] [192 0 2 1 80])
                 :probes '(([8193 3512 0 0 0 0 0 1 80] silent 4.0)
                           ([192 0 2 1 80] open 0.01 quiet)))))
-    (dualstack-diagnose-test-fits (dualstack-diagnose-text facts))
-    (should (equal (cddr (dualstack-diagnose-verdict facts))
+    (dualstack-diagnose-test-fits (dualstack-diagnose--text facts))
+    (should (equal (cddr (dualstack-diagnose--verdict facts))
                    '("(add-to-list 'dualstack-mode-hosts \"box.example\") (dualstack-mode 1)")))
     (let ((dualstack-mode t)
           (dualstack-mode-hosts '("box.example")))
-      (should-not (nth 2 (dualstack-diagnose-verdict facts))))))
+      (should-not (nth 2 (dualstack-diagnose--verdict facts))))))
 
 (dualstack-deftest dualstack-diagnose-both ()
   "One program on both families is well; two programs are a warning."
   (dualstack-diagnose-test-with-hello (port "dual")
     (should (eq 'both (dualstack-diagnose-test-kind port)))
     (let ((facts (dualstack-diagnose-test-facts "localhost" port)))
-      (should (= 2 (length (dualstack-diagnose-facts-listeners facts))))
-      (should (string-match-p "python" (plist-get (car (dualstack-diagnose-facts-listeners facts))
+      (should (= 2 (length (dualstack-diagnose--facts-listeners facts))))
+      (should (string-match-p "python" (plist-get (car (dualstack-diagnose--facts-listeners facts))
                                                   :program)))))
   (dualstack-diagnose-test-with-hello (port "ipv4")
     (dualstack-diagnose-test-with-hello (other "ipv6" port)
       (should (= port other))
       (should (eq 'both-different (dualstack-diagnose-test-kind port)))
       (should (string-match-p "Two different programs have port"
-                              (dualstack-diagnose-text
+                              (dualstack-diagnose--text
                                (dualstack-diagnose-test-facts "localhost" port)))))))
 
 (dualstack-deftest dualstack-diagnose-none ()
@@ -181,7 +181,7 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
                                        "no_proxy=example.org")
                                      process-environment))
         (port (dualstack-test-free-port)))
-    (let ((text (dualstack-diagnose-text (dualstack-diagnose-test-facts "localhost" port))))
+    (let ((text (dualstack-diagnose--text (dualstack-diagnose-test-facts "localhost" port))))
       (should (string-match-p "Warning: The proxy http://127.0.0.1:3128/ catches localhost" text))
       (should-not (string-match-p "secret" text)))
     (let ((process-environment (cons "no_proxy=example.org, localhost" process-environment)))
@@ -229,7 +229,7 @@ sys.stdin.read()"))
   (dualstack-test-with-child
       (child dualstack-test-python "-c" (dualstack-diagnose-test-python "" "0.0.0.0"))
     (let* ((facts (dualstack-diagnose-test-facts "localhost" (dualstack-test-child-port child)))
-           (verdict (dualstack-diagnose-verdict facts)))
+           (verdict (dualstack-diagnose--verdict facts)))
       (should (eq 'ipv4-only (car verdict)))
       (should-not (string-match-p "127.0.0.1 only" (nth 1 verdict)))
       (should (string-match-p
@@ -264,7 +264,7 @@ sys.stdin.read()"))
   "A process that another user has is called that."
   (should (string-match-p
            "connects in 1.00 ms\n +another user's process at 127.0.0.1"
-           (dualstack-diagnose-text
+           (dualstack-diagnose--text
             (dualstack-diagnose-test-made
              '(("127.0.0.1" open 0.001 quiet))
              :listeners '((:family ipv4 :address "127.0.0.1" :any nil :pid nil :program nil
@@ -280,8 +280,8 @@ sys.stdin.read()"))
                              "127.0.0.1"))
                    (let ((facts (dualstack-diagnose-test-facts
                                  "127.0.0.1" (dualstack-test-child-port child))))
-                     (list (nth 3 (car (dualstack-diagnose-facts-probes facts)))
-                           (car (dualstack-diagnose-verdict facts))))))))
+                     (list (nth 3 (car (dualstack-diagnose--facts-probes facts)))
+                           (car (dualstack-diagnose--verdict facts))))))))
     (should (equal (funcall after "c.close()") '(resets resets)))
     (should (equal (funcall after "c.sendall(b'220 hi')") '(serves both)))
     (should (equal (funcall after "keep = c") '(quiet both)))))
@@ -331,7 +331,7 @@ sys.stdin.read()"))
   "A name is looked up by a child, which is gone when that is given up."
   (let* ((result nil)
          (before (length (process-list)))
-         (cancel (dualstack-diagnose-probe "no-such-host.invalid" 80
+         (cancel (dualstack-diagnose--probe "no-such-host.invalid" 80
                                            (lambda (facts) (setq result facts)))))
     (should-not result)
     (should (= (1+ before) (length (process-list))))
@@ -344,7 +344,7 @@ sys.stdin.read()"))
   (dualstack-diagnose-test-with-hello (port "dual")
     (dotimes (i 8)
       (let* ((called nil)
-             (cancel (dualstack-diagnose-probe "localhost" port (lambda (_) (setq called t)))))
+             (cancel (dualstack-diagnose--probe "localhost" port (lambda (_) (setq called t)))))
         (dotimes (_ i) (accept-process-output nil 0.04))
         (funcall cancel)
         (accept-process-output nil 0.01)
@@ -372,7 +372,7 @@ sys.stdin.read()"))
                                         (when facts
                                           (write-region
                                            (format "%S" (mapcar #'caddr
-                                                                (dualstack-diagnose-facts-probes
+                                                                (dualstack-diagnose--facts-probes
                                                                  facts)))
                                            nil ,file)
                                           (kill-emacs)))))))))
@@ -406,9 +406,9 @@ sys.stdin.read()"))
               '(progn
                  (require 'dualstack-diagnose)
                  (let (result)
-                   (dualstack-diagnose-probe "localhost" 9 (lambda (facts) (setq result facts)))
+                   (dualstack-diagnose--probe "localhost" 9 (lambda (facts) (setq result facts)))
                    (while (not result) (accept-process-output nil 0.01))
-                   (substring-no-properties (dualstack-diagnose-text result)))))))))
+                   (substring-no-properties (dualstack-diagnose--text result)))))))))
 
 (defun dualstack-diagnose-test-batch (port)
   "Return the status and output of the diagnosis of PORT in batch."
@@ -450,7 +450,7 @@ sys.stdin.read()"))
             (dualstack-test-wait done)
             (call-interactively (key-binding "w"))
             (should (string-match-p "dualstack-mode off" (current-kill 0)))
-            (dualstack-remember port 'ipv4)
+            (dualstack-memory--remember port 'ipv4)
             (search-forward "Forget what")
             (push-button (1- (point)))
             (should-not (dualstack-remembered-family port))

@@ -39,7 +39,7 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
   `(dualstack-deftest ,name ()
      ,docstring
      (let ((inhibit-message t)
-           (dualstack-mode-peers nil)
+           (dualstack-mode-peers--all nil)
            results)
        (dolist (on '(0 1 1))            ; The second time with a memory.
          (dualstack-mode on)

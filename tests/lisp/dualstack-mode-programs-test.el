@@ -60,7 +60,7 @@ FAMILY is bound to \"ipv4\" and \"ipv6\"."
   (declare (indent 1) (doc-string 2))
   `(dualstack-deftest ,name ()
      ,docstring
-     (let ((dualstack-mode-peers nil)
+     (let ((dualstack-mode-peers--all nil)
            (inhibit-message t)
            (network-security-level 'low)
            (nsm-settings-file (make-temp-name (expand-file-name "nsm" temporary-file-directory)))

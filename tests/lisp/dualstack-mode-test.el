@@ -33,7 +33,7 @@
   (declare (indent 1) (doc-string 2))
   `(dualstack-deftest ,name ()
      ,docstring
-     (let ((dualstack-mode-peers nil)
+     (let ((dualstack-mode-peers--all nil)
            (inhibit-message t))
        (dualstack-mode 1)
        (unwind-protect
@@ -48,7 +48,7 @@
 
 (defun dualstack-mode-test-remote (process)
   "Return the family that PROCESS is connected by, and delete it."
-  (prog1 (dualstack-family (process-contact process :remote))
+  (prog1 (dualstack-address--family (process-contact process :remote))
     (delete-process process)))
 
 (dualstack-deftest dualstack-mode-on-and-off ()
@@ -129,7 +129,7 @@
                          (require 'dualstack-mode)
                          (setq dualstack-mode-hosts '("box.test"))
                          (dualstack-mode 1)
-                         (dualstack-family
+                         (dualstack-address--family
                           (process-contact
                            (open-network-stream "x" nil "box.test" ,(dualstack-test-port six))
                            :remote))))
@@ -156,7 +156,7 @@
                        (should-error (dualstack-mode-test-open port) :type 'file-error))))
     (should (equal (seq-take ours (length plain)) plain))
     (should (string-match-p (regexp-quote (format "[::1]:%d Connection refused" port))
-                            (dualstack-mode-peer-err (car dualstack-mode-peers))))))
+                            (dualstack-mode-peers--record-err (car dualstack-mode-peers--all))))))
 
 (dualstack-mode-test dualstack-mode-nowait-is-untouched-and-learnt-from
   "A :nowait client is not blocked; what became of it is remembered."
@@ -179,7 +179,7 @@
   "A remembered family that fails for a :nowait client is forgotten."
   (let ((port (dualstack-test-free-port))
         (event nil))
-    (dualstack-remember port 'ipv4)
+    (dualstack-memory--remember port 'ipv4)
     (let ((process (dualstack-mode-test-open
                     port :nowait t :sentinel (lambda (_process text) (setq event text)))))
       (dualstack-test-wait (lambda () event))
@@ -238,9 +238,9 @@
       (dualstack-mode-peers--note args (list (funcall attempt 'ipv6 "Connection refused" 2.0)
                                         (funcall attempt 'ipv4 'won 0.01))
                              0.01 'ipv4 nil)
-      (should (< 1.9 (dualstack-mode-peer-saved (car dualstack-mode-peers)) 2.0))
+      (should (< 1.9 (dualstack-mode-peers--record-saved (car dualstack-mode-peers--all)) 2.0))
       (delete-process (dualstack-mode-test-open port))
-      (should (< 3.9 (dualstack-mode-peer-saved (car dualstack-mode-peers)) 4.0)))))
+      (should (< 3.9 (dualstack-mode-peers--record-saved (car dualstack-mode-peers--all)) 4.0)))))
 
 (provide 'dualstack-mode-test)
 

@@ -345,7 +345,7 @@ Nobody's timer runs in a race."
                      (delete-dups ours))
                    (let (ours)
                      (dotimes (_ 40)
-                       (dualstack-remember 41000 'ipv4)
+                       (dualstack-memory--remember 41000 'ipv4)
                        (condition-case err
                            (progn (delete-process
                                    (dualstack-make-network-process

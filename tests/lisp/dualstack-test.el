@@ -56,7 +56,7 @@ That is on first contact, and then with the family remembered."
          (expected (funcall view #'make-network-process)))
     (dualstack-forget)
     (should (equal (funcall view #'dualstack-make-network-process) expected))
-    (should (dualstack-remembered-family (dualstack-port port)))
+    (should (dualstack-remembered-family (dualstack-address--port port)))
     (should (equal (funcall view #'dualstack-make-network-process) expected))))
 
 (dualstack-deftest dualstack-looks-like-the-original ()
@@ -117,7 +117,7 @@ That is on first contact, and then with the family remembered."
       (let ((process (dualstack-open-network-stream
                       "peer" nil "localhost" (dualstack-test-port server))))
         (should (eq (process-status process) 'open))
-        (should (eq family (dualstack-family (process-contact process :remote))))
+        (should (eq family (dualstack-address--family (process-contact process :remote))))
         (should (= 1 (length (dualstack-test-accepted server))))
         (delete-process process)))))
 
@@ -286,7 +286,7 @@ That is on first contact, and then with the family remembered."
                            (process-contact process)
                            (process-contact process :remote)
                            (dualstack-remembered-family
-                            (dualstack-peer "Both.Test" ,(dualstack-test-port six))))))))
+                            (dualstack-memory--peer "Both.Test" ,(dualstack-test-port six))))))))
       (should (equal value (list 'open (list "both.test" (dualstack-test-port six))
                                  (vector 0 0 0 0 0 0 0 1 (dualstack-test-port six))
                                  'ipv6))))))

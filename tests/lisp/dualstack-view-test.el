@@ -101,15 +101,15 @@
 
 (dualstack-deftest dualstack-view-report ()
   "The report fits 80 columns whatever is in it, and its lines diagnose."
-  (let ((dualstack-mode-peers nil)
+  (let ((dualstack-mode-peers--all nil)
         (dualstack-mode nil)
         (diagnosed nil))
-    (should (string-match-p "M-x dualstack-mode" (dualstack-mode-report-text)))
+    (should (string-match-p "M-x dualstack-mode" (dualstack-mode-report--text)))
     (dolist (host (list "localhost" (concat (make-string 60 ?a) ".localhost")))
       (push (dualstack-mode-peer--make :host host :port 9 :count 1 :failed 1
                                        :err (concat "127.0.0.1:9\n" (make-string 200 ?x)))
-            dualstack-mode-peers))
-    (dolist (line (split-string (dualstack-mode-report-text) "\n"))
+            dualstack-mode-peers--all))
+    (dolist (line (split-string (dualstack-mode-report--text) "\n"))
       (should (<= (string-width line) 79)))
     (save-window-excursion
       (dualstack-mode-report)

@@ -83,9 +83,10 @@ A file's name is what follows \"dualstack-\"; one that ends in * stands for many
   "Return the symbols that a structure of HEAD and SLOTS defines."
   (let* ((name (if (consp head) (car head) head))
          (options (and (consp head) (seq-filter #'consp (cdr head))))
-         (prefix (or (cadr (assq :conc-name options)) (format "%s-" name))))
+         (prefix (format "%s" (or (cadr (assq :conc-name options)) (format "%s-" name)))))
     (append
-     (list name)
+     ;; A type whose parts are private is, too.
+     (unless (string-match-p "--" prefix) (list name))
      (mapcar (lambda (option) (cadr option))
              (seq-filter (lambda (option)
                            (and (memq (car option) '(:constructor :copier :predicate))
