@@ -57,7 +57,8 @@ def run(  # noqa: PLR0913, the command's options
     stdin = _take_stdin() if exit_on_eof else 0
     stream = _take_stdout(log_file)
     if stdio:
-        _run_stdio(stream, _load(modules, path or ()), ready, log_level, pass_log=pass_log)
+        functions = _load(modules, path or ())
+        _run_stdio(stdin, stream, functions, ready, log_level, pass_log=pass_log)
         return
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
@@ -98,7 +99,8 @@ def _take_stdin() -> int:
     return stdin
 
 
-def _run_stdio(
+def _run_stdio(  # noqa: PLR0913, what it needs of the options
+    stdin: int,
     stream: TextIO,
     functions: list[tuple[str, Callable[..., Any]]],
     ready: str | None,
@@ -106,7 +108,7 @@ def _run_stdio(
     *,
     pass_log: bool,
 ) -> None:
-    """Serve FUNCTIONS at standard input and STREAM; say first that it is READY."""
+    """Serve FUNCTIONS at the descriptor STDIN and STREAM; say first that it is READY."""
     from dualstack_epc.rpc import stdio  # noqa: PLC0415
 
     server = _server(None, None, functions)
@@ -124,7 +126,8 @@ def _run_stdio(
         threading.Thread(target=_exit_late, daemon=True).start()
 
     try:
-        stdio.serve(server, os.dup(stream.fileno()), hung_up=hung_up, pass_log=pass_log)
+        output = os.dup(stream.fileno())
+        stdio.serve(server, stdin, output, hung_up=hung_up, pass_log=pass_log)
     finally:
         hung_up()
         stream.close()

@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 FAREWELL = 0.5  # seconds in which what was logged last is passed on
 
 
-def serve(server: Server, output: int, *, hung_up: Callable[[], object], pass_log: bool) -> None:
-    """Serve the client at standard input and the descriptor OUTPUT until it is gone.
+def serve(
+    server: Server, stdin: int, output: int, *, hung_up: Callable[[], object], pass_log: bool
+) -> None:
+    """Serve the client at the descriptors STDIN and OUTPUT until it is gone.
 
     HUNG_UP is called when it is, even while nothing is read.  With PASS_LOG, what is written to
     standard error is sent to the client, as calls of its method ``dualstack-log``.
     """
     if hasattr(select, "poll"):
         threading.Thread(
-            target=_watch, args=(hung_up,), daemon=True, name="dualstack-epc hangup"
+            target=_watch, args=(stdin, hung_up), daemon=True, name="dualstack-epc hangup"
         ).start()
-    pipe = PipeEnd(0, output)
+    pipe = PipeEnd(stdin, output)
     log = _Log() if pass_log else None
     try:
         _Handler.log = log
@@ -42,9 +44,9 @@ def serve(server: Server, output: int, *, hung_up: Callable[[], object], pass_lo
         pipe.close()
 
 
-def _watch(hung_up: Callable[[], object]) -> None:
-    """Call HUNG_UP when nobody holds the other end of standard input any more."""
-    wait_for_hangup(0)
+def _watch(stdin: int, hung_up: Callable[[], object]) -> None:
+    """Call HUNG_UP when nobody holds the other end of STDIN any more."""
+    wait_for_hangup(stdin)
     hung_up()
 
 
