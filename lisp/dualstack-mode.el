@@ -92,11 +92,12 @@ for everybody is loaded as byte code then."
           (when (> (- (float-time) start) 0.2)
             (message "dualstack-mode: one-time preparation")))
       (error
-       (let ((comp-enable-subr-trampolines nil)
-             (native-comp-enable-subr-trampolines nil)
-             (load-no-native t))
-         (advice-add 'make-network-process :around #'dualstack-mode--make-process)
-         (load "network-stream" nil t))
+       (with-suppressed-warnings ((obsolete comp-enable-subr-trampolines))
+         (let ((comp-enable-subr-trampolines nil)
+               (native-comp-enable-subr-trampolines nil)
+               (load-no-native t))
+           (advice-add 'make-network-process :around #'dualstack-mode--make-process)
+           (load "network-stream" nil t)))
        (unless dualstack-mode--told
          (setq dualstack-mode--told t)
          (message "dualstack-mode is on, but natively compiled packages that call `make-network-process' themselves are not helped: install Emacs's native compiler (%s)"

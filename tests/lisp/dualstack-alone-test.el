@@ -68,7 +68,7 @@ Its 127.0.0.1 is silent; a server listens on ::1."
               (server (dualstack-test-server
                        'ipv4 :log (lambda (&rest _) (funcall note 'log))))
               (client (make-network-process
-                       :name "client" :remote (vector 127 0 0 1 (dualstack-test-port server))
+                       :name "client" :service nil :remote (vector 127 0 0 1 (dualstack-test-port server))
                        :nowait t :noquery t
                        :sentinel (lambda (&rest _) (funcall note 'open))))
               (child (make-process
@@ -124,7 +124,7 @@ for i in range(5):
     time.sleep(0.02)")
                                    :filter filter :sentinel #'ignore)
                    (make-network-process
-                    :name "chatter" :noquery t :filter filter :sentinel #'ignore
+                    :name "chatter" :service nil :noquery t :filter filter :sentinel #'ignore
                     :remote (vector 127 0 0 1 (dualstack-test-port server)))))
                 (peer (and (eq chatter 'network)
                            (dualstack-test-wait
@@ -167,10 +167,10 @@ for i in range(5):
   "Other processes are as they were, stopped ones and those of t included."
   (dualstack-test-with-servers ((server 'ipv4))
     (let* ((port (dualstack-test-port server))
-           (stopped (make-network-process :name "stopped" :stop t :noquery t
+           (stopped (make-network-process :name "stopped" :service nil :stop t :noquery t
                                           :sentinel #'ignore
                                           :remote (vector 127 0 0 1 port)))
-           (deaf (make-network-process :name "deaf" :filter t :noquery t
+           (deaf (make-network-process :name "deaf" :service nil :filter t :noquery t
                                        :sentinel #'ignore
                                        :remote (vector 127 0 0 1 port)))
            (pipe (make-pipe-process :name "pipe" :noquery t :buffer (current-buffer)))
@@ -209,7 +209,7 @@ for i in range(5):
   "Return what the main thread hears from a new connection to PORT, or nil.
 The descriptors are those that were closed last."
   (let* ((heard nil)
-         (process (make-network-process :name "main" :remote (vector 127 0 0 1 port)
+         (process (make-network-process :name "main" :service nil :remote (vector 127 0 0 1 port)
                                         :noquery t :sentinel #'ignore
                                         :filter (lambda (_process text)
                                                   (setq heard text)))))

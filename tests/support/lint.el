@@ -23,6 +23,8 @@
 
 ;;; Code:
 
+(require 'subr-x)
+
 (defconst dualstack-lint--cache
   (expand-file-name "../../.cache/lint/usr/share/emacs/site-lisp/"
                     (file-name-directory (or load-file-name buffer-file-name)))
@@ -56,6 +58,32 @@
     (princ (string-trim (with-current-buffer "*Check Declarations Warnings*"
                           (buffer-string))
                         "[ \t\n\f]+"))))
+
+(defun dualstack-lint--calls (form function)
+  "Return all calls of FUNCTION in FORM."
+  (let (calls)
+    (while (consp form)
+      (setq calls (nconc calls (dualstack-lint--calls (car form) function)))
+      (setq form (cdr form))
+      (when (and (consp form) (eq (car-safe (car form)) function))
+        (push (car form) calls)))
+    calls))
+
+(defun dualstack-lint-service ()
+  "Print the calls in files on the command line that Emacs 30 does not compile.
+It wants :service in every `make-network-process', and does not say where."
+  (while command-line-args-left
+    (let ((file (pop command-line-args-left)))
+      (with-temp-buffer
+        (insert-file-contents file)
+        (condition-case nil
+            (while t
+              (dolist (call (dualstack-lint--calls (list nil (read (current-buffer)))
+                                                   'make-network-process))
+                (when (and (keywordp (cadr call))
+                           (not (memq :service call)))
+                  (princ (format "%s: no :service in %S\n" file call)))))
+          (end-of-file nil))))))
 
 (defvar package-lint-main-file)
 (declare-function package-lint-buffer "ext:package-lint" (&optional buffer))
