@@ -66,7 +66,7 @@ a change to the server, or nil if nothing is to be done."
                     (dualstack-diagnose--facts-probes facts)))
 
 (defun dualstack-diagnose--failed-p (facts regexp)
-  "Return non-nil if an address of FACTS failed for a reason that REGEXP matches."
+  "Return non-nil if an address of FACTS failed for a reason like REGEXP."
   (cl-some (lambda (probe)
              (and (stringp (nth 1 probe)) (string-match-p regexp (nth 1 probe))))
            (dualstack-diagnose--facts-probes facts)))
@@ -94,7 +94,7 @@ that before one at ::, which serves IPv4 too."
           (t "a process that the system does not name"))))
 
 (defun dualstack-diagnose--program-p (facts regexp)
-  "Return non-nil if REGEXP matches a program that listens, by FACTS."
+  "Return non-nil if a program like REGEXP listens, by FACTS."
   (let ((case-fold-search t))
     (cl-some (lambda (listener)
                (let ((program (plist-get listener :program)))

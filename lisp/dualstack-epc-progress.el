@@ -27,7 +27,7 @@
 
 ;;;###autoload
 (defun dualstack-epc-progress-reporter (message &optional min max)
-  "Return a function for `:progress', which shows progress behind MESSAGE.
+  "Return a function for `:progress' that puts progress behind MESSAGE.
 What the method yields may be a number between MIN and MAX, 0 and 100 by
 default; a list of how many of how many and, if you like, a text, as
 \(3 10 \"three.txt\"); or a text alone, which stands behind MESSAGE.  Anything

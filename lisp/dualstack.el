@@ -336,6 +336,7 @@ less."
 (autoload 'dualstack-diagnose-bookmark-jump "dualstack-diagnose")
 (autoload 'dualstack-epc-connect "dualstack-epc-connect")
 (autoload 'dualstack-epc-connect-async "dualstack-epc-connect")
+(autoload 'dualstack-epc-progress-reporter "dualstack-epc-progress")
 (autoload 'dualstack-epc-serve "dualstack-epc-connect")
 (autoload 'dualstack-epc-toggle-log "dualstack-epc" nil t)
 (autoload 'dualstack-hello "dualstack-sidecar-status" nil t)

@@ -108,6 +108,8 @@
       (should (equal (dualstack-epc-call client 'echo (list value)) (list value))))
     (should (= 0 (hash-table-count (dualstack-epc--pending client))))))
 
+(defvar print-integers-as-characters) ; since Emacs 29
+
 (dualstack-deftest dualstack-epc-printing-options-do-not-matter ()
   "Whatever the user has set for printing, values cross whole."
   (dualstack-epc-test-with-pair (client server `((echo ,(lambda (x) x))))

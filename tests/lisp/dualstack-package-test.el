@@ -27,7 +27,7 @@
 (require 'dualstack-test-helper)
 
 (defun dualstack-package-test-lines (file regexp)
-  "Return what the first group of REGEXP matches in FILE, all of them."
+  "Return the first group of every match of REGEXP in FILE."
   (with-temp-buffer
     (insert-file-contents (expand-file-name file dualstack-test-root))
     (let (found)

@@ -161,7 +161,7 @@
              (dualstack-sidecar-helper-error :requirements '("six"))))))
 
 (defun dualstack-sidecar-environment-test-with-slow-uv (body)
-  "Call BODY with the name of a file that exists once a uv that never ends has begun."
+  "Call BODY with a file that is there once uv, which never ends, has begun."
   (let* ((begun (expand-file-name "begun" dualstack-sidecar-helper-directory))
          (program (dualstack-sidecar-helper-program
                    "uv" "for last; do :; done; mkdir -p \"$last\""

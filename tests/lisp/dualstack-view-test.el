@@ -49,6 +49,8 @@
       (should (lookup-key (current-local-map) [menu-bar]))
       (should (eq 'forward-button (key-binding (kbd "TAB")))))))
 
+(declare-function command-completion-default-include-p "simple" (symbol buffer))
+
 (ert-deftest dualstack-view-commands-are-offered-where-they-work ()
   "A command for a line is offered by its name only in its mode."
   (skip-unless (fboundp 'command-completion-default-include-p))
