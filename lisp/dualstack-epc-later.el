@@ -71,13 +71,20 @@ the next event, so one job for each timer would be one for each event."
       (cancel-timer dualstack-epc-later--timer)
       (setq dualstack-epc-later--timer nil))))
 
+(defun dualstack-epc-later-short (text length)
+  "Return TEXT, which a peer may have sent, as one line of LENGTH columns."
+  (truncate-string-to-width
+   (replace-regexp-in-string "\n" "\\n" (substring text 0 (min length (length text))) t t)
+   length nil nil "..."))
+
 (defun dualstack-epc-later-run-one (job)
   "Run JOB, a list of a function and its arguments, whatever it does."
   (condition-case nil
       (condition-case-unless-debug err
           (let ((inhibit-quit nil))
             (apply job))
-        (error (message "dualstack-epc: %s" (error-message-string err))))
+        (error (message "dualstack-epc: %s"
+                        (dualstack-epc-later-short (error-message-string err) 500))))
     (quit)))
 
 (provide 'dualstack-epc-later)

@@ -81,10 +81,7 @@ be sent for as long."
   "Log FORMAT with ARGS for CONNECTION if `dualstack-epc-log-events' is non-nil."
   (when dualstack-epc-log-events
     (dualstack-log "%s: %s" (dualstack-epc-connection-name connection)
-                   (truncate-string-to-width
-                    (replace-regexp-in-string "\n" "\\n" (apply #'format format args)
-                                              t t)
-                    500 nil nil "..."))))
+                   (dualstack-epc-later-short (apply #'format format args) 500))))
 
 (defun dualstack-epc--link-make (process)
   "Return a new connection over PROCESS, which is not read yet."

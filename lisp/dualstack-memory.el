@@ -33,6 +33,7 @@
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'dualstack-address)
 
 (defcustom dualstack-memory-lifetime 600
@@ -44,6 +45,9 @@ See `dualstack-forget'."
 
 (defconst dualstack-memory--early 0.3
   "Seconds within which the end of a connection means that nobody served it.")
+
+(defconst dualstack-memory--peers 1000
+  "How many peers are remembered at most.")
 
 (defvar dualstack--memory (make-hash-table :test #'equal)
   "What was seen of each peer, by `dualstack-memory--peer'.
@@ -73,7 +77,19 @@ If FAMILY is nil, forget which is."
                  (cons (cons kind (cons family (+ (float-time) dualstack-memory-lifetime)))
                        kinds)
                kinds)
-             dualstack--memory)))
+             dualstack--memory))
+  (when (> (hash-table-count dualstack--memory) dualstack-memory--peers)
+    (dualstack-memory--prune)))
+
+(defun dualstack-memory--prune ()
+  "Drop what was noted too long ago, or all if that is too much."
+  (let ((now (float-time)))
+    (maphash (lambda (peer kinds)
+               (unless (cl-some (lambda (kind) (< now (cddr kind))) kinds)
+                 (remhash peer dualstack--memory)))
+             dualstack--memory))
+  (when (> (hash-table-count dualstack--memory) dualstack-memory--peers)
+    (clrhash dualstack--memory)))
 
 (defun dualstack-remembered-family (peer)
   "Return the address family that last answered for PEER, or nil.

@@ -42,6 +42,9 @@ last failure took.  UNTRIED is the number of connections to 127.0.0.1 for which
 no cost of ::1 is known, and TIME the seconds that they took together."
   host port (count 0) (failed 0) family (saved 0.0) err costs (untried 0) (time 0.0))
 
+(defconst dualstack-mode-peers--limit 1000
+  "How many peers have a record; the oldest makes room.")
+
 (defvar dualstack-mode-peers--all nil
   "The `dualstack-mode-peers--record' objects of this session, newest first.")
 
@@ -77,8 +80,13 @@ FAMILY is that which answered, or nil, and then ERR is the error."
                       (and (equal (dualstack-mode-peers--record-host peer) host)
                            (equal (dualstack-mode-peers--record-port peer) port)))
                     dualstack-mode-peers--all)
-        (car (push (dualstack-mode-peer--make :host host :port port)
-                   dualstack-mode-peers--all)))))
+        (progn
+          (push (dualstack-mode-peer--make :host host :port port) dualstack-mode-peers--all)
+          ;; Ports that the system draws are a new peer each time.
+          (let ((last (nthcdr (1- dualstack-mode-peers--limit) dualstack-mode-peers--all)))
+            (when last
+              (setcdr last nil)))
+          (car dualstack-mode-peers--all)))))
 
 (defun dualstack-mode-peers--note-costs (peer attempts)
   "Note in PEER how long those of ATTEMPTS took that failed."

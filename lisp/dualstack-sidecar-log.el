@@ -33,6 +33,7 @@
   (with-current-buffer (get-buffer-create name)
     (unless (derived-mode-p 'special-mode)
       (special-mode)
+      (buffer-disable-undo)
       ;; Not that of the buffer which happens to be current, which may be remote, or gone.
       (setq default-directory (dualstack-sidecar--child-directory)))
     (current-buffer)))

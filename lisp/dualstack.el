@@ -108,7 +108,8 @@ The oldest lines make room when `dualstack-log-size' is reached."
   (with-current-buffer (get-buffer-create "*dualstack-log*")
     (let ((inhibit-read-only t))
       (unless (derived-mode-p 'special-mode)
-        (special-mode))
+        (special-mode)
+        (buffer-disable-undo))
       (save-excursion
         (goto-char (point-max))
         (insert (format-time-string "%F %T.%3N ")

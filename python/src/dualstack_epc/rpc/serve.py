@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dualstack_epc.net.listener import Listener
     from dualstack_epc.rpc.core import Server
 
+LOG_LIMIT = 10_000_000  # bytes of a log file, of which the one before is kept, too
 GRACE = 1.5  # seconds in which everything that still runs must end
 
 
@@ -139,28 +140,43 @@ def _take_stdout(log_file: str | None) -> TextIO:
     sys.stdout.flush()
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     if log_file:
-        descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(descriptor, 2)
-        os.close(descriptor)
+        log_file = os.path.abspath(log_file)  # noqa: PTH100, pathlib takes time to load
+        _open_log(log_file)
     os.dup2(2, 1)
     for name in ("stdout", "stderr"):
         log = io.TextIOWrapper(  # type: ignore[type-var]
-            _Log(), "utf-8", errors="backslashreplace", write_through=True
+            _Log(log_file), "utf-8", errors="backslashreplace", write_through=True
         )
         setattr(sys, name, log)
     return stream
 
 
+def _open_log(log_file: str) -> None:
+    """Make standard error the end of LOG_FILE."""
+    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
 class _Log(io.RawIOBase):
     """The log as a file.  That its disk is full ends nothing: the line is lost."""
+
+    def __init__(self, log_file: str | None) -> None:
+        """Write to standard error, which is LOG_FILE if that is given."""
+        super().__init__()
+        self._file = log_file
 
     def writable(self) -> bool:
         """Return true."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write DATA, if that is possible."""
+        """Write DATA, if that is possible; a file that is full makes room for a new one."""
         try:
+            if self._file and os.fstat(2).st_size > LOG_LIMIT:
+                os.replace(self._file, f"{self._file}.1")  # noqa: PTH105, as above
+                _open_log(self._file)
+                os.dup2(2, 1)
             return os.write(2, data)
         except OSError:
             return len(data)

@@ -372,7 +372,9 @@ def _cells(cell: Cons) -> Iterator[Any]:
     while isinstance(rest, Cons):
         yield rest.car
         rest = rest.cdr
-    if isinstance(rest, (list, tuple)) and not hasattr(rest, "_asdict"):
+    if isinstance(rest, (list, tuple)) and not (
+        isinstance(rest, Vector) or hasattr(rest, "_asdict")
+    ):
         yield from rest
     elif rest is not None and rest is not False:
         yield _DOT
