@@ -209,16 +209,14 @@ def test_a_key_too_deep_to_hash_is_an_error_and_the_connection_lives(
 def test_out_of_memory_in_parsing_is_an_error(
     server: DualStackEPCServer, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dualstack_epc.wire import messages  # noqa: PLC0415
-
-    real = messages.decode_value  # type: ignore[attr-defined]
+    from dualstack_epc.wire import reader  # noqa: PLC0415
 
     def decode(payload: bytes, *types: Any) -> Any:
         if b"large" in payload:
             raise MemoryError
-        return real(payload, *types)
+        return reader.decode_value(payload, *types)
 
-    monkeypatch.setattr(messages, "decode_value", decode)
+    monkeypatch.setattr("dualstack_epc.wire.messages.decode_value", decode)
     raw.sock.sendall(encode_frame(b"(call 1 large ())") + encode_frame(b"(call 2 echo (1))"))
     replies = [raw.receive(), raw.receive()]
     assert sorted(reply[1] for reply in replies) == [1, 2]
