@@ -45,11 +45,11 @@
 
 (dualstack-deftest dualstack-bounds-of-the-report ()
   "The mode keeps records of the last 1,000 peers."
-  (let ((dualstack-mode-peers nil))
+  (let ((dualstack-mode-peers--all nil))
     (dotimes (port 1500)
       (dualstack-mode-peers--peer (list :host "localhost" :service (1+ port))))
-    (should (= (length dualstack-mode-peers) 1000))
-    (should (= (dualstack-mode-peer-port (car dualstack-mode-peers)) 1500))))
+    (should (= (length dualstack-mode-peers--all) 1000))
+    (should (= (dualstack-mode-peers--record-port (car dualstack-mode-peers--all)) 1500))))
 
 (dualstack-deftest dualstack-bounds-of-logs ()
   "Log buffers are cut, and keep no undo."
