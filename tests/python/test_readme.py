@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCK = re.compile(
-    r"(?:^#\+name: (?P<name>\S+)\n)?^#\+begin_src (?P<language>\S+)\n(?P<body>.*?)^#\+end_src",
+    r"(?:^#\+name: (?P<name>[^\n]+)\n)?^#\+begin_src (?P<language>\S+)\n(?P<body>.*?)^#\+end_src",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -39,8 +40,11 @@ def free_port() -> int:
 def test_every_block_is_named_or_lisp() -> None:
     for match in BLOCK.finditer((ROOT / "README.org").read_text()):
         assert match["name"] or match["language"] == "emacs-lisp"
-    names = {"greeter.py", "greeter.el", "dual.py", "dual.js", "dual.go", "Dual.java", "server.py"}
-    assert set(blocks()) == names
+    assert set(blocks()) == {
+        "greeter.py", "greeter.el", "dual.py", "dual.js", "dual.go", "Dual.java", "server.py",
+        "metadata.py", "notes.py 1", "notes.py 2", "notes.py 3", "notes.el 1", "notes.el 2",
+        "notes.el 3", "notes.el 4", "notes-test.el", "calc.py", "calc-epc.el", "sums.py", "sums.el",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -72,24 +76,102 @@ def test_the_python_server(tmp_path: Path) -> None:
     assert run.stdout == "6\n"
 
 
-def test_the_package_of_your_own(tmp_path: Path) -> None:
-    emacs = shutil.which("emacs")
-    if not emacs:
+def write_blocks(directory: Path, *names: str) -> None:
+    """Write the blocks with NAMES to files in DIRECTORY; parts, "FILE N", are one file."""
+    for name in names:
+        parts = [body for block, body in blocks().items() if block.split(" ")[0] == name]
+        assert parts
+        (directory / name).write_text("\n".join(parts))
+
+
+def emacs(directory: Path, *arguments: str, timeout: float = 30) -> str:
+    """Run Emacs in DIRECTORY with ARGUMENTS and return what it printed."""
+    program = shutil.which(os.environ.get("EMACS", "emacs"))
+    if not program:
         pytest.skip("needs emacs")
-    for name in ("greeter.py", "greeter.el"):
-        (tmp_path / name).write_text(blocks()[name])
+    run = subprocess.run(
+        [
+            program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-L", str(directory),
+            "--eval", f"(setq load-prefer-newer t dualstack-python {lisp(sys.executable)}"
+            f" dualstack-sidecar-environments-directory {lisp(directory / 'environments')})",
+            *arguments,
+        ],
+        cwd=directory, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    return run.stdout + run.stderr
+
+
+def lisp(value: object) -> str:
+    """Return VALUE as a string in Lisp."""
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def test_the_package_of_your_own(tmp_path: Path) -> None:
+    write_blocks(tmp_path, "greeter.py", "greeter.el")
     assert blocks()["greeter.el"].count("\n") < 40
     assert blocks()["greeter.py"].count("\n") < 20
     form = '(princ (format "VALUE %S" (greeter-greet "Ada" "Alan")))'
-    run = subprocess.run(
-        [
-            emacs, "-Q", "--batch", "-L", str(ROOT / "lisp"),
-            "--eval", f'(setq dualstack-python "{sys.executable}")',
-            "-l", str(tmp_path / "greeter.el"), "--eval", form,
-        ],
-        capture_output=True, text=True, timeout=30, check=False,
+    output = emacs(tmp_path, "-l", "greeter.el", "--eval", form)
+    assert 'VALUE ("Hello, Ada!" "Hello, Alan!")' in output
+
+
+@pytest.mark.parametrize(
+    ("files", "form", "value"),
+    [
+        (["calc.py", "calc-epc.el"], "(calc-add 1 2 3)", "6"),
+        (["sums.py", "sums.el"], "(sums-add 1 2 3)", "6"),
+    ],
+)
+def test_what_other_packages_move_to(
+    files: list[str], form: str, value: str, tmp_path: Path
+) -> None:
+    write_blocks(tmp_path, *files)
+    output = emacs(tmp_path, "-l", files[1], "--eval", f'(princ (format "VALUE %S" {form}))')
+    assert f"VALUE {value}" in output, output
+
+
+TUTORIAL = """
+(progn
+  (let ((said nil) (shown nil))
+    (advice-add 'message :before (lambda (&rest args)
+                                   (push (ignore-errors (apply #'format-message args)) said)))
+    (with-temp-buffer
+      (insert "*two* words")
+      (notes-count-words)
+      (notes-html))
+    (setq shown (with-current-buffer "*notes*" (buffer-string)))
+    (notes-convert "folder")
+    (while (not (member "Converted 3 files" said)) (accept-process-output nil 0.01))
+    (princ (format "VALUE %S" (list (and (member "2 words" said) t) shown
+                                    (and (seq-find (lambda (text)
+                                                     (string-match-p "Converting.*b.md" (or text "")))
+                                                   said)
+                                         t)
+                                    (directory-files "folder" nil "html"))))
+    (notes-convert "many")
+    (notes-cancel)
+    (notes-call 'words "")
+    (princ (format "CANCELLED %S" (< (length (directory-files "many" nil "html")) 500)))))
+"""
+
+
+def test_the_tutorial(tmp_path: Path) -> None:
+    write_blocks(tmp_path, "notes.py", "notes.el", "notes-test.el")
+    for folder, count in (("folder", 3), ("many", 2000)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            name = "abc"[number] if count == 3 else number
+            (tmp_path / folder / f"{name}.md").write_text("# Title\n" * (1 if count == 3 else 50))
+    output = emacs(
+        tmp_path, "-l", "notes-test.el", "--eval", "(ert-run-tests-batch)",
+        "-l", "notes.el", "--eval", TUTORIAL, timeout=180,
     )  # fmt: skip
-    assert 'VALUE ("Hello, Ada!" "Hello, Alan!")' in run.stdout, run.stderr
+    if re.search("No matching distribution|ConnectionError|there is no environment", output):
+        pytest.skip("needs a package index, and Python's venv or uv")
+    assert "3 results as expected, 0 unexpected" in output
+    shown = r'"<p><em>two</em> words</p>\n"'.replace(r"\n", "\n")
+    assert f'VALUE (t {shown} t ("a.html" "b.html" "c.html"))' in output, output
+    assert "CANCELLED t" in output
 
 
 def test_the_distribution_builds_and_runs_alone(tmp_path: Path) -> None:
