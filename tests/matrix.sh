@@ -46,7 +46,7 @@ make_chroot() { # VERSION
 run_tests() { # VERSION
   local where=$root/emacs-$1 copy
   copy=$(mktemp -d /tmp/dualstack-matrix.XXXXXX)
-  cp -r .elpaignore .gitignore lisp tests python .ci Makefile README.org NEWS.org LICENSE "$copy"
+  cp -r .elpaignore .gitignore lisp tests python .ci Makefile README*.org NEWS.org LICENSE "$copy"
   # The linters that tests/lint.sh has fetched.
   [[ ! -e .cache/lint ]] || { mkdir "$copy/.cache" && cp -r .cache/lint "$copy/.cache"; }
   rm -f "$copy"/lisp/*.elc

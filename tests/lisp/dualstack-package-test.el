@@ -94,9 +94,10 @@
 ;;;; The README
 
 (defun dualstack-package-test-blocks ()
-  "Return the Lisp blocks of the README that have no name."
+  "Return the Lisp blocks of the README, and the Chinese one, that have no name."
   (with-temp-buffer
-    (insert-file-contents (expand-file-name "README.org" dualstack-test-root))
+    (dolist (file '("README.org" "README.zh-CN.org"))
+      (insert-file-contents (expand-file-name file dualstack-test-root)))
     (let (found)
       (while (re-search-forward "^#\\+begin_src emacs-lisp\n\\(\\(?:.*\n\\)*?\\)#\\+end_src" nil t)
         (let ((body (match-string 1)))

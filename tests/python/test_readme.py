@@ -25,9 +25,9 @@ BLOCK = re.compile(
 )
 
 
-def blocks() -> dict[str, str]:
-    """Return the named code blocks by their names."""
-    text = (ROOT / "README.org").read_text()
+def blocks(readme: str = "README.org") -> dict[str, str]:
+    """Return the named code blocks of README by their names."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
     return {m["name"]: m["body"] for m in BLOCK.finditer(text) if m["name"]}
 
 
@@ -37,9 +37,21 @@ def free_port() -> int:
         return listener.port
 
 
-def test_every_block_is_named_or_lisp() -> None:
-    for match in BLOCK.finditer((ROOT / "README.org").read_text()):
+@pytest.mark.parametrize("readme", ["README.org", "README.zh-CN.org"])
+def test_every_block_is_named_or_lisp(readme: str) -> None:
+    for match in BLOCK.finditer((ROOT / readme).read_text(encoding="utf-8")):
         assert match["name"] or match["language"] == "emacs-lisp"
+
+
+def test_the_chinese_readme_is_short_and_has_the_same_code() -> None:
+    text = (ROOT / "README.zh-CN.org").read_text(encoding="utf-8")
+    assert text.count("\n") <= 150
+    english = blocks()
+    for name, body in blocks("README.zh-CN.org").items():
+        assert body == english[name]
+
+
+def test_the_names_of_blocks() -> None:
     assert set(blocks()) == {
         "greeter.py", "greeter.el", "dual.py", "dual.js", "dual.go", "Dual.java", "server.py",
         "metadata.py", "notes.py 1", "notes.py 2", "notes.py 3", "notes.el 1", "notes.el 2",
@@ -89,11 +101,14 @@ def emacs(directory: Path, *arguments: str, timeout: float = 30) -> str:
     program = shutil.which(os.environ.get("EMACS", "emacs"))
     if not program:
         pytest.skip("needs emacs")
+    options = (
+        f"(setq load-prefer-newer t dualstack-python {lisp(sys.executable)}"
+        f" dualstack-sidecar-environments-directory {lisp(directory / 'environments')})"
+    )
     run = subprocess.run(
         [
             program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-L", str(directory),
-            "--eval", f"(setq load-prefer-newer t dualstack-python {lisp(sys.executable)}"
-            f" dualstack-sidecar-environments-directory {lisp(directory / 'environments')})",
+            "--eval", options,
             *arguments,
         ],
         cwd=directory, capture_output=True, text=True, timeout=timeout, check=False,
