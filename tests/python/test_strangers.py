@@ -211,10 +211,10 @@ def test_out_of_memory_in_parsing_is_an_error(
 ) -> None:
     from dualstack_epc.wire import reader  # noqa: PLC0415
 
-    def decode(payload: bytes, *types: Any) -> Any:
+    def decode(payload: bytes, *types: Any, **options: Any) -> Any:
         if b"large" in payload:
             raise MemoryError
-        return reader.decode_value(payload, *types)
+        return reader.decode_value(payload, *types, **options)
 
     monkeypatch.setattr("dualstack_epc.wire.messages.decode_value", decode)
     raw.sock.sendall(encode_frame(b"(call 1 large ())") + encode_frame(b"(call 2 echo (1))"))
