@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import re
@@ -127,6 +128,40 @@ def started(*command: str) -> Iterator[Child]:
 def command_line(*arguments: str) -> list[str]:
     """Return the command ``dualstack-epc`` with ARGUMENTS, for this interpreter."""
     return [sys.executable, "-m", "dualstack_epc", *arguments]
+
+
+def endings() -> list[str]:
+    """Return how the keyboard, and an init system, end a command."""
+    if sys.platform != "win32":
+        return ["SIGINT", "SIGTERM"]
+    wine = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+    return ["SIGINT"] if wine else ["SIGINT", "SIGBREAK"]  # Wine gives Ctrl-Break to nobody.
+
+
+ENDINGS = endings()
+
+
+def ended_by(event: str, *command: str) -> tuple[int, float, str]:
+    """Run COMMAND and end it by EVENT; return its status, the seconds of that, and its log."""
+    run = subprocess.run(
+        [sys.executable, str(SUPPORT / "console.py"), event, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=40,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+    first, _, log = run.stdout.partition("\n")
+    status, seconds = first.split()
+    return int(status), float(seconds), log
+
+
+def terminated(child: Child) -> tuple[str, str]:
+    """End CHILD, in order where the system has a signal for that; return its output and log."""
+    child.terminate()
+    output = child.communicate(timeout=10)
+    assert child.returncode == (1 if sys.platform == "win32" else 0)
+    return output
 
 
 def own_host(*settings: str) -> list[str]:

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from dualstack_epc.net.listener import open_listener
 
 from conftest import HOSTS, ROOT, connect, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BLOCK = re.compile(
     r"(?:^#\+name: (?P<name>[^\n]+)\n)?^#\+begin_src (?P<language>\S+)\n(?P<body>.*?)^#\+end_src",
@@ -72,7 +70,7 @@ def test_servers_listen_on_both_families(name: str, command: list[str], tmp_path
     if not shutil.which(command[0]):
         pytest.skip(f"needs {command[0]}")
     file = tmp_path / name
-    file.write_text(blocks()[name])
+    file.write_text(blocks()[name], encoding="utf-8")
     with started(*command, str(file), str(free_port())) as child:
         for family in HOSTS:
             with connect(family, child.port) as client:
@@ -190,6 +188,8 @@ def test_the_tutorial(tmp_path: Path) -> None:
 
 
 def test_the_distribution_builds_and_runs_alone(tmp_path: Path) -> None:
+    if tuple(map(int, importlib.metadata.version("setuptools").split(".")[:1])) < (77,):
+        pytest.skip("needs setuptools 77")
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT / "python", source, ignore=ignored)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +18,20 @@ from dualstack_epc.rpc.client import connect
 from dualstack_epc.wire.lisp import Cons, Symbol
 from dualstack_epc.wire.reader import read
 
-from conftest import command_line, refused, started, wait_until
+from conftest import (
+    ENDINGS,
+    command_line,
+    ended_by,
+    refused,
+    started,
+    terminated,
+    wait_until,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Child
+
+MISSING = Path("/no/such/file.py").absolute()
 
 MODULE = '''
 """A module with functions."""
@@ -66,18 +75,10 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def end(child: Child, number: int = signal.SIGTERM) -> tuple[str, str]:
-    """End CHILD by a signal; return the rest of its output, and its log."""
-    child.send_signal(number)
-    output = child.communicate(timeout=10)
-    assert child.returncode == 0
-    return output
-
-
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
     file = tmp_path / "my_functions.py"
-    file.write_text(MODULE)
+    file.write_text(MODULE, encoding="utf-8")
     return file
 
 
@@ -88,17 +89,25 @@ def test_hello_and_stop() -> None:
                 assert client.call_sync("hello", [], 5) == "hello"
                 assert client.call_sync("stop", [], 5) is True
                 wait_until(lambda client=client: not client._reader.is_alive())  # type: ignore[misc]
-        output, log = end(child)
+        output, log = terminated(child)
         assert output == ""
         assert f"serving at 127.0.0.1:{child.port} and [::1]:{child.port}" in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order(number: int) -> None:
+@pytest.mark.parametrize("event", ENDINGS)
+def test_it_ends_at_once_and_in_order(event: str) -> None:
+    for arguments in [[], ["--exit-on-eof", "--auth"]]:
+        status, seconds, log = ended_by(event, *command_line("serve", *arguments))
+        assert status == 0
+        assert seconds < 3
+        assert "Traceback" not in log
+
+
+def test_its_end_closes_connections() -> None:
     with started(*command_line("serve")) as child:
         with connect(port=child.port) as client:
             client.call_sync("hello", [], 5)
-            _, log = end(child, number)
+            _, log = terminated(child)
         assert "Traceback" not in log
         assert refused("ipv4", child.port)
 
@@ -114,7 +123,7 @@ def test_functions_of_a_file(module: Path) -> None:
         names = ["first", "&optional", "second", "&rest", "rest"]
         assert methods["add-up"] == [[Symbol(n) for n in names], "Return the sum.\n\nOf all."]
         assert set(methods) == {"hello", "stop", "add_up", "add-up"}
-        output, log = end(child)
+        output, log = terminated(child)
         # What the module prints goes to the log; the pipe carries the port alone.
         assert output == ""
         assert "printed at import" in log
@@ -124,7 +133,8 @@ def test_functions_of_a_file(module: Path) -> None:
 
 def test_functions_of_a_module_by_name(module: Path) -> None:
     module.write_text(MODULE + "\n__all__ = ['join', 'add_up', 'NotAFunction', 'missing']\n")
-    environment = {**os.environ, "PYTHONPATH": str(module.parent)}
+    path = [str(module.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     with subprocess.Popen(
         command_line("serve", "my_functions"),
         stdout=subprocess.PIPE,
@@ -135,7 +145,7 @@ def test_functions_of_a_module_by_name(module: Path) -> None:
         assert child.stdout is not None
         with connect(port=int(child.stdout.readline())) as client:
             names = {str(name) for name, _, _ in client.methods_sync(5)}
-            assert client.call_sync("join", ["a", "b"], 5) == "a/b"
+            assert client.call_sync("join", ["a", "b"], 5) == os.path.join("a", "b")  # noqa: PTH118
         child.terminate()
     assert names == {"hello", "stop", "join", "add_up", "add-up", "NotAFunction"}
 
@@ -145,7 +155,7 @@ def test_functions_of_a_module_by_name(module: Path) -> None:
     [
         ("no_such_module", "there is no module no_such_module: name its file, or its directory with --path"),
         ("os.no_such", "there is no module os.no_such: name its file, or its directory with --path"),
-        ("/no/such/file.py", "there is no file /no/such/file.py"),
+        (str(MISSING), f"there is no file {MISSING}"),
     ],
 )  # fmt: skip
 def test_an_unknown_module_is_one_line_and_status_1(name: str, reason: str) -> None:
@@ -216,18 +226,19 @@ def test_authentication_is_announced_and_asked_for() -> None:
         with connect(port=child.port) as client:
             with pytest.raises(Exception, match="authentication"):
                 client.call_sync("hello", [], 5)
-        _, log = end(child)
+        _, log = terminated(child)
         assert token not in log
 
 
 def test_the_token_is_not_in_the_environment_or_arguments() -> None:
     with started(*command_line("serve", "--auth")) as child:
         token = announced(child).encode()
-        with open(f"/proc/{child.pid}/environ", "rb") as file:  # noqa: PTH123
-            assert token not in file.read()
-        with open(f"/proc/{child.pid}/cmdline", "rb") as file:  # noqa: PTH123
-            assert token not in file.read()
-        end(child)
+        if sys.platform == "linux":
+            assert token not in Path(f"/proc/{child.pid}/environ").read_bytes()
+            assert token not in Path(f"/proc/{child.pid}/cmdline").read_bytes()
+        # What it was started with; it alone can have made the token since.
+        assert token.decode() not in str([child.args, os.environ])
+        terminated(child)
 
 
 def test_the_log_goes_to_a_file_of_the_user_alone(module: Path, tmp_path: Path) -> None:
@@ -235,18 +246,32 @@ def test_the_log_goes_to_a_file_of_the_user_alone(module: Path, tmp_path: Path) 
     with started(*command_line("serve", str(module), "--log-file", str(log))) as child:
         with connect(port=child.port) as client:
             client.call_sync("add_up", [1], 5)
-        assert end(child) == ("", "")
+        assert terminated(child) == ("", "")
     assert "printed in a call" in log.read_text()
-    assert log.stat().st_mode & 0o777 == 0o600
+    if sys.platform != "win32":  # There the folder says who may read it.
+        assert log.stat().st_mode & 0o777 == 0o600
+    assert b"\r\r" not in log.read_bytes()
+
+
+def test_a_log_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "no" / "such" / "log"
+    result = run("--log-file", str(file))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"dualstack-epc: {file}: No such file or directory\n"
 
 
 def test_a_full_disk_for_the_log_ends_nothing(module: Path) -> None:
     module.write_text("print('import')\ndef say():\n    print('call')\n    return 1\n")
-    with started(*command_line("serve", str(module), "--log-file", "/dev/full")) as child:
+    full = [] if sys.platform == "win32" else ["--log-file", "/dev/full"]
+    with started(*command_line("serve", str(module), *full)) as child:
+        if not full:  # A pipe that nobody reads takes no more either.
+            assert child.stderr is not None
+            child.stderr.close()
+            child.stderr = None
         with connect(port=child.port) as client:
             assert client.call_sync("say", [], 5) == 1
             assert client.call_sync("hello", [], 5) == "hello"
-        end(child)
+        terminated(child)
 
 
 def test_it_ends_with_its_input_when_asked() -> None:
@@ -269,6 +294,37 @@ def test_it_ends_with_its_input_even_if_a_method_does_not(module: Path) -> None:
             start = time.monotonic()
             child.wait(5)
             assert time.monotonic() - start < 2
+
+
+def test_what_a_method_starts_gets_an_empty_input_at_once(module: Path) -> None:
+    """On Windows the child would wait for the read that watches standard input."""
+    module.write_text(
+        "import subprocess, sys\n"
+        "CODE = 'import sys; print(len(sys.stdin.read()))'\n"
+        "def start():\n"
+        "    run = subprocess.run([sys.executable, '-c', CODE], stdout=subprocess.PIPE, text=True)\n"
+        "    return run.stdout.strip()\n"
+    )
+    with started(*command_line("serve", str(module), "--exit-on-eof")) as child:
+        assert child.stdin is not None
+        with connect(port=child.port) as client:
+            assert client.call_sync("start", [], 20) == "0"
+        child.stdin.write("not for them\n")
+        child.stdin.flush()
+        with connect(port=child.port) as client:
+            assert client.call_sync("start", [], 20) == "0"
+        child.stdin.close()
+        assert child.wait(5) == 0
+
+
+def test_the_first_socket_of_an_emacs_on_windows_is_no_warning() -> None:
+    with started(*command_line("serve", "--auth")) as child:
+        token = announced(child)
+        socket.create_connection(("::1", child.port)).close()
+        with connect("::1", child.port, token=token) as client:
+            assert client.call_sync("hello", [], 5) == "hello"
+        _, log = terminated(child)
+        assert log.count("\n") == 1
 
 
 def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
@@ -323,8 +379,8 @@ def test_without_input_it_stays() -> None:
         child.stdin.close()
         with connect(port=child.port) as client:
             assert client.call_sync("hello", [], 5) == "hello"
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        child.terminate()
+        assert child.wait(10) == (1 if sys.platform == "win32" else 0)
 
 
 def test_help_names_every_option() -> None:

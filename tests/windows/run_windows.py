@@ -96,7 +96,7 @@ class Windows:
     tree: Path
 
     def prepare(self) -> None:
-        """Copy the tree, tell the tests where Python is, and compile the Lisp."""
+        """Copy the tree and set it up."""
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
@@ -104,23 +104,45 @@ class Windows:
                 shutil.copytree(source, self.tree / name, ignore=ignore)
             elif source.exists():
                 shutil.copy2(source, self.tree / name)
-        # Each as that Python says it, which on Wine is not as this one does.
-        script = "import os, sys; print(sys.executable); print(os.path.abspath('python/src'))"
-        output, _ = run([*self.python, "-c", script], self.tree)
-        lines = output.splitlines()[-2:]
-        if len(lines) < 2:
-            sys.exit(f"PYTHON_W32 does not run: {output}")
-        os.environ["DUALSTACK_PYTHON"], os.environ["PYTHONPATH"] = lines
+        self.install()
+        self.compile()
+
+    def install(self) -> None:
+        """Let that Python have our package, with its command, and say so in the environment."""
+        subprocess.run(
+            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "wheel",
+             "python"],
+            cwd=self.tree, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        (wheel,) = (self.tree / "wheel").glob("*.whl")
+        shutil.rmtree(self.tree / "python/build", ignore_errors=True)
+        # File names as that Python says them, which under Wine is not as this one does.
+        script = (
+            "import os, subprocess, sys; pip = [sys.executable, '-m', 'pip', '-q', 'install'];"
+            " subprocess.run([*pip, '--no-index', '--no-deps', '--target', 'site', sys.argv[1]]);"
+            " print(sys.executable); print(*map(os.path.abspath, ['python/src', 'site']), sep=';');"
+            " print(os.path.abspath('site/bin'))"
+        )
+        output, _ = run([*self.python, "-c", script, f"wheel/{wheel.name}"], self.tree)
+        if not (self.tree / "site/bin").exists():
+            sys.exit(f"PYTHON_W32 does not run, or installs nothing: {output}")
+        names = ("DUALSTACK_PYTHON", "PYTHONPATH", "DUALSTACK_SCRIPTS")
+        os.environ.update(zip(names, output.splitlines()[-3:], strict=True))
+
+    def compile(self) -> None:
+        """Compile the Lisp by that Emacs, and say in the environment where that is."""
         form = (
             "(progn (setq byte-compile-error-on-warn t)"
             " (mapc (lambda (file) (unless (byte-compile-file file) (kill-emacs 1)))"
-            ' (directory-files "lisp" t "\\\\.el\\\\\'")))'
+            ' (directory-files "lisp" t "\\\\.el\\\\\'"))'
+            ' (princ (format "EMACS %s" (expand-file-name invocation-name invocation-directory))))'
         )
         output, status = run(
             [*self.emacs, "-Q", "--batch", "-L", "lisp", "--eval", form], self.tree
         )
         if status != 0:
             sys.exit(f"The Lisp does not compile there, or EMACS_W32 does not run:\n{output}")
+        os.environ["DUALSTACK_EMACS"] = output.partition("EMACS ")[2].strip()
 
     def ert(self, file: str, only: str | None) -> Counts:
         """Run the tests of FILE, below the tree, whose names match ONLY."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import signal
 import sys
 
+from dualstack_epc.net.system import ENDING, reason
+
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,15 +17,15 @@ if TYPE_CHECKING:
 def run(command: Callable[[], object]) -> NoReturn:
     """Call COMMAND and exit.
 
-    The status is 0 in the end, also where SIGINT or SIGTERM is it, and 1 on an OSError, which
-    becomes one line.
+    The status is 0 in the end, also where SIGINT, SIGTERM or Ctrl-Break is it, and 1 on an OSError,
+    which becomes one line.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, _end)
     try:
         command()
     except OSError as error:
-        sys.exit(f"dualstack-epc: {error.strerror or error}")
+        sys.exit(f"dualstack-epc: {reason(error)}")
     sys.exit(0)
 
 

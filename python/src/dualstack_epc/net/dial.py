@@ -8,12 +8,12 @@ fail (RFC 8305 section 5).
 from __future__ import annotations
 
 import errno
-import os
 import selectors
 import socket
 import time
 
 from dualstack_epc.net.listener import IPV4, IPV6, format_address
+from dualstack_epc.net.system import strerror
 
 ATTEMPT_DELAY = 0.01  # seconds from the attempt at 127.0.0.1 to that at ::1, if it says nothing
 UNDER_WAY = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
@@ -87,4 +87,4 @@ def _connected(sock: socket.socket, port: int) -> socket.socket:
 
 def _error(code: int, host: str, port: int) -> OSError:
     """Return the error CODE, of the class that belongs to it, with the address."""
-    return OSError(code, f"{format_address(host, port)}: {os.strerror(code)}")
+    return OSError(code, f"{format_address(host, port)}: {strerror(code)}")

@@ -9,9 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 
 from dualstack_epc.net.listener import Listener, open_listener
+from dualstack_epc.net.system import ENDING, wake_by_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 REPLY = b"hello"
 STOP = b"stop"
@@ -26,18 +32,26 @@ class HelloServer:
         self._listener = listener
         self._clients: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._ended = asyncio.Event()
+        self._waker, self._wake = socket.socketpair()
 
     async def start(self) -> None:
-        """Begin to accept clients, and to end on SIGINT and SIGTERM."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._ended.set))
+        """Begin to accept clients, and to end on a signal that says so."""
+        for sock in (self._waker, self._wake):
+            sock.setblocking(False)
+        for number in ENDING:
+            signal.signal(number, lambda *_: None)
+        wake_by_signals(self._waker)
+        asyncio.get_running_loop().add_reader(self._wake, self._ended.set)
         for sock in self._listener.sockets:
             await asyncio.start_server(self._serve, sock=sock)
 
     async def wait_until_ended(self) -> None:
         """Wait for a signal, then close every connection."""
         await self._ended.wait()
+        asyncio.get_running_loop().remove_reader(self._wake)
+        wake_by_signals(None)
+        self._waker.close()
+        self._wake.close()
         tasks = [task for task in self._clients.values() if task]
         for client in self._clients:
             client.transport.abort()
@@ -75,5 +89,20 @@ def run(family: str, port: int) -> None:
 
     FAMILY and PORT are those of `open_listener`, as are the errors raised.
     """
-    with open_listener(family, port) as listener:
-        asyncio.run(serve(listener))
+    with open_listener(family, port) as listener, contextlib.closing(new_loop()) as loop:
+        loop.run_until_complete(serve(listener))
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop that goes on accepting after a client that was gone at once.
+
+    Windows' own, the proactor, closes a listener whose accept has failed.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), OSError):  # The client's end: nobody's fault.
+            loop.default_exception_handler(context)
+
+    loop = asyncio.SelectorEventLoop()
+    loop.set_exception_handler(handle)
+    return loop

@@ -8,11 +8,14 @@ can be reached through it, as it never binds a wildcard address.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 import socket
 import sys
 import time
+
+from dualstack_epc.net.system import reason, wake_by_signals
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -57,9 +60,11 @@ class Listener:
         self._paused_until: float | None = None
         self._waker, self._wake = socket.socketpair()
         self._selector = selectors.DefaultSelector()
+        self._waker.setblocking(False)
         for sock in (*self.sockets, self._wake):
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ)
+        self._woken_by_signals = False
 
     def accept(self, timeout: float | None = None) -> tuple[socket.socket, tuple[str, int]] | None:
         """Return the next client's socket, blocking, and its address.
@@ -110,10 +115,19 @@ class Listener:
 
     def wake(self) -> None:
         """Make `accept`, now or at its next call, return None; callable from any thread."""
-        self._waker.send(b"w")
+        with contextlib.suppress(BlockingIOError):  # It is full: `accept` returns anyway.
+            self._waker.send(b"w")
+
+    def wake_by_signals(self) -> None:
+        """Make `accept` return for each signal until `close`; for the main thread alone."""
+        wake_by_signals(self._waker)
+        self._woken_by_signals = True
 
     def close(self) -> None:
         """Stop listening.  Clients that were accepted are not affected."""
+        if self._woken_by_signals:
+            wake_by_signals(None)
+            self._woken_by_signals = False
         self._selector.close()
         for sock in (*self.sockets, self._waker, self._wake):
             sock.close()
@@ -263,4 +277,10 @@ def _explain(error: OSError, host: str, port: int) -> OSError:
     where = format_address(host, port)
     if error.errno == errno.EADDRINUSE:
         return PortInUseError(error.errno, f"port {port} is in use at {where}")
-    return OSError(error.errno, f"cannot listen at {where}: {error.strerror}")
+    if sys.platform == "win32" and error.errno == errno.EACCES:
+        return PortInUseError(
+            error.errno,
+            f"port {port} is in use at {where}, or Windows keeps it back:"
+            " netsh interface ipv4 show excludedportrange tcp",
+        )
+    return OSError(error.errno, f"cannot listen at {where}: {reason(error)}")

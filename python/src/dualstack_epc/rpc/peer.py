@@ -10,9 +10,11 @@ import contextlib
 import errno
 import select
 import socket
+import sys
 import threading
 import time
 
+from dualstack_epc.net import system
 from dualstack_epc.net.listener import format_address
 from dualstack_epc.net.log import logger
 from dualstack_epc.rpc.answers import Answers, describe_error, note
@@ -48,6 +50,8 @@ AUTH_FRAME_LIMIT = 4096  # bytes of a frame before that
 # Where a call cannot be told not to wait, as on Windows, small pieces do not wait for long.
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 SEND_CHUNK = LIMIT if DONT_WAIT else CHUNK
+# Emacs on Windows cannot tell that a connect to ::1 is complete but by making a second one.
+SILENT_END = "it ended without a word"
 LINGER = 2.0  # seconds in which a peer may take leave
 BUSY = 2.0  # seconds for which calls beyond the bounds wait although replies may be behind them
 CANCEL, PROGRESS = "dualstack-cancel", "dualstack-progress"
@@ -113,6 +117,9 @@ class Peer:
         """
         self.name = _name(sock)
         self._sock = sock
+        if not DONT_WAIT and isinstance(sock, socket.socket):
+            # The call itself has to end: there is no asking whether it would.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, int(send_timeout * 1000))
         self._service = service
         self._pool = pool
         self._gate = CallGate(pool)
@@ -125,6 +132,7 @@ class Peer:
         self._calls: Calls | None = None
         self._lock = threading.Lock()
         self._ended: str | None = None  # why the connection is over
+        self._heard = False  # whether anything came before the proof
         self._leaving = False
         self._over = threading.Event()
         self._answers = Answers(service, self._gate, self)
@@ -143,7 +151,7 @@ class Peer:
             if not self._auth or self._auth.done:
                 reason = self._read() or reason
         except OSError as error:
-            reason = f"the connection was lost: {error.strerror or error}"
+            reason = f"the connection was lost: {system.reason(error)}"
         finally:
             self._end(reason)
             self._over.set()
@@ -175,7 +183,7 @@ class Peer:
                 reason, payload = self._next_within(deadline)
             if payload is not None:
                 reason = self._try_proof(auth, payload)
-        if reason:
+        if reason and reason != SILENT_END:
             self._service.on_refusal(f"{self.name}: closed, {reason}")
         self._sock.settimeout(None)
         self._decoder.limit = LIMIT
@@ -197,7 +205,8 @@ class Peer:
         except TimeoutError:
             return late
         if not data:
-            return "it ended before its proof", None
+            return "it ended before its proof" if self._heard else SILENT_END, None
+        self._heard = True
         return None, self._decoder.next(data)
 
     def _try_proof(self, auth: ServerAuth, payload: bytes) -> str | None:
@@ -405,7 +414,7 @@ class Peer:
                 self._send_all(frame)
             except OSError as error:
                 # Half a frame may be out: nothing can follow it.
-                self.close(f"sending failed: {error.strerror or error}")
+                self.close(f"sending failed: {system.reason(error)}")
                 raise
 
     def _send_all(self, frame: bytes) -> None:
@@ -416,9 +425,13 @@ class Peer:
                 view = view[self._sock.send(view[:SEND_CHUNK], DONT_WAIT) :]
             except BlockingIOError:
                 if not _writable(self._sock, self._send_timeout):
-                    raise TimeoutError(
-                        errno.ETIMEDOUT, f"the peer read nothing for {self._send_timeout:g} s"
-                    ) from None
+                    raise self._late() from None
+            except TimeoutError:
+                raise self._late() from None
+
+    def _late(self) -> TimeoutError:
+        """Return the error that the peer does not read."""
+        return TimeoutError(errno.ETIMEDOUT, f"the peer read nothing for {self._send_timeout:g} s")
 
     def encode(self, name: str, uid: Any, *rest: Any) -> bytes:
         """Return the payload of a message for the peer; raise `SendError`."""
@@ -447,6 +460,9 @@ class Peer:
         self._end(reason)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+        if sys.platform == "win32":
+            # That does not wake a thread which receives, or sends; this does.
+            self._sock.close()
 
     def _end(self, reason: str) -> None:
         """End every call in either direction, for REASON."""

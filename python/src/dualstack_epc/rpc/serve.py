@@ -153,7 +153,9 @@ def _take_stdout(log_file: str | None) -> TextIO:
 
 def _open_log(log_file: str) -> None:
     """Make standard error the end of LOG_FILE."""
-    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # On Windows text gets its returns once: here, not in the C library as well.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(log_file, flags, 0o600)
     os.dup2(descriptor, 2)
     os.close(descriptor)
 
@@ -252,6 +254,7 @@ def _describe(listener: Listener) -> str:
 def _serve(server: Server) -> None:
     """Serve until SystemExit, which signals raise, and close in order."""
     try:
+        server.listener.wake_by_signals()
         server.serve_forever()
     finally:
         server.server_close()
