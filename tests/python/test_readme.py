@@ -9,13 +9,16 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dualstack_epc.net.listener import open_listener
 
 from conftest import HOSTS, ROOT, connect, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BLOCK = re.compile(
     r"(?:^#\+name: (?P<name>[^\n]+)\n)?^#\+begin_src (?P<language>\S+)\n(?P<body>.*?)^#\+end_src",
