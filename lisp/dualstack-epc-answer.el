@@ -50,13 +50,13 @@ message in bytes."
 The function's value is the reply; an error it signals is sent as such.
 ARGLIST and DOCUMENTATION are for the peer's information.  Signal `error' if
 there is no such FUNCTION."
-  (dualstack-epc-check-methods (list (list name function)))
+  (dualstack-epc--check-methods (list (list name function)))
   (setf (alist-get name (dualstack-epc-connection-methods connection))
         (list function arglist
               (or documentation (ignore-errors (documentation function)) "")))
   name)
 
-(defun dualstack-epc-check-methods (methods)
+(defun dualstack-epc--check-methods (methods)
   "Signal `error' if METHODS, as for `dualstack-epc-serve', cannot be called.
 The message names the first that cannot."
   (unless (proper-list-p methods)
@@ -88,7 +88,7 @@ If too many wait for that, the reply is an error."
                     (car waiting) (cdr waiting))))
           ((eq (car message) 'methods)
            (dualstack-epc--answer--count connection 1 size)
-           (dualstack-epc-later #'dualstack-epc--answer--methods connection uid size))
+           (dualstack-epc--later #'dualstack-epc--answer--methods connection uid size))
           (t
            (dualstack-epc--answer--call connection message size)))))
 
@@ -116,7 +116,7 @@ If too many wait for that, the reply is an error."
                           :arguments arguments :size size)))
              (puthash uid answer (dualstack-epc-connection--answers connection))
              (dualstack-epc--answer--count connection 1 size)
-             (dualstack-epc-later #'dualstack-epc--answer--run answer))))))
+             (dualstack-epc--later #'dualstack-epc--answer--run answer))))))
 
 (defun dualstack-epc--answer--methods (connection uid size)
   "Send the list of methods over CONNECTION as the reply to UID.

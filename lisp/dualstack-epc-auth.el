@@ -44,21 +44,21 @@
 (define-error 'dualstack-epc-auth-error "EPC peer is not who it should be"
   'dualstack-epc-error)
 
-(defun dualstack-epc-auth-answer (token nonce reply place)
+(defun dualstack-epc--auth-answer (token nonce reply place)
   "Return the client's proof by TOKEN, if REPLY to NONCE proves the server.
 NONCE is what `dualstack-auth' was called with, REPLY the value, and PLACE as
-`dualstack-epc-auth-place' returns it.  Signal `dualstack-epc-auth-error' if
+`dualstack-epc--auth-place' returns it.  Signal `dualstack-epc-auth-error' if
 the server does not know TOKEN."
   (let ((other (car-safe reply))
         (proof (car-safe (cdr-safe reply))))
     (unless (and (stringp other) (stringp proof)
-                 (dualstack-epc-auth-equal
-                  proof (dualstack-epc-auth-proof token "server" nonce other place)))
+                 (dualstack-epc--auth-equal
+                  proof (dualstack-epc--auth-proof token "server" nonce other place)))
       (signal 'dualstack-epc-auth-error
               '("The server has not proved itself: it may be another program")))
-    (dualstack-epc-auth-proof token "client" other nonce place)))
+    (dualstack-epc--auth-proof token "client" other nonce place)))
 
-(defun dualstack-epc-auth-place (process side label)
+(defun dualstack-epc--auth-place (process side label)
   "Return what a proof over PROCESS is bound to: LABEL, or else an address.
 SIDE is `:remote' for the address that was dialled, `:local' for the one that
 was reached."
@@ -84,7 +84,7 @@ was reached."
         (setq text (concat (substring text 0 found) "::" (substring text (match-end 0)))))
       (replace-regexp-in-string "\\`:\\([^:]\\)\\|\\([^:]\\):\\'" "\\1\\2" text))))
 
-(defun dualstack-epc-auth-nonce ()
+(defun dualstack-epc--auth-nonce ()
   "Return 32 hexadecimal digits that nobody can foresee."
   (substring
    (secure-hash 'sha256
@@ -97,7 +97,7 @@ was reached."
                             (secure-hash 'sha256 (current-buffer))))))
    0 32))
 
-(defun dualstack-epc-auth-proof (token side first second place)
+(defun dualstack-epc--auth-proof (token side first second place)
   "Return the proof by TOKEN of SIDE, \"server\" or \"client\".
 FIRST and SECOND are the nonces; PLACE is what the proof is bound to."
   (dualstack-epc-auth--hmac token (concat side ":" first ":" second ":" place)))
@@ -118,7 +118,7 @@ Emacs has it by itself only where it was built with GnuTLS."
                                               (encode-coding-string text 'utf-8-unix))
                                       nil nil t)))))
 
-(defun dualstack-epc-auth-equal (given expected)
+(defun dualstack-epc--auth-equal (given expected)
   "Return non-nil if the strings GIVEN and EXPECTED are equal.
 The time this takes does not tell where they differ."
   (and (= (length given) (length expected))

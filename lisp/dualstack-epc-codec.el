@@ -39,12 +39,12 @@
 (defvar print-integers-as-characters)
 (defvar print-unreadable-function)
 
-(defconst dualstack-epc-codec-limit #xffffff
+(defconst dualstack-epc--codec-limit #xffffff
   "Greatest length of a payload in bytes, as six digits can tell no more.")
 
 ;;;; To bytes
 
-(defun dualstack-epc-codec-encode (message &optional margin raw)
+(defun dualstack-epc--codec-encode (message &optional margin raw)
   "Return the frame of the list MESSAGE, a unibyte string.
 MARGIN, a string of blanks, comes before the newline at its end.  RAW means
 that long unibyte strings that are an argument or the value may stand in it
@@ -55,13 +55,13 @@ the frame would be too large."
                       (or (and raw (dualstack-epc--raw-payload
                                     message #'dualstack-epc-codec--safe))
                           (dualstack-epc-codec--safe message))
-                    (dualstack-epc-scan-refused
+                    (dualstack-epc--scan-refused
                      (dualstack-epc-codec--name-problem message (cadr err)))))
          (length (+ (length payload) (length margin) 1)))
-    (when (> length dualstack-epc-codec-limit)
+    (when (> length dualstack-epc--codec-limit)
       (signal 'dualstack-epc-unsendable
               (list (format "A message of %d bytes; the protocol allows %d"
-                            length dualstack-epc-codec-limit))))
+                            length dualstack-epc--codec-limit))))
     (concat (format "%06x" length) payload margin "\n")))
 
 (defun dualstack-epc-codec--print (message)
@@ -80,14 +80,14 @@ the frame would be too large."
 
 (defun dualstack-epc-codec--safe (value)
   "Return VALUE printed, in bytes, as a peer can read it.
-Signal `dualstack-epc-scan-refused' with a reason if it cannot cross, or
+Signal `dualstack-epc--scan-refused' with a reason if it cannot cross, or
 would come back as another."
   (let ((payload (encode-coding-string (dualstack-epc-codec--print value) 'utf-8-unix t)))
     (when (and (string-match-p "\\\\[23]" payload)
                (dualstack-epc-codec--raw-p value))
-      (dualstack-epc-scan-refuse "a multibyte string with raw bytes"))
+      (dualstack-epc--scan-refuse "a multibyte string with raw bytes"))
     (if (string-match-p "#" payload)
-        (dualstack-epc-scan-outgoing payload)
+        (dualstack-epc--scan-outgoing payload)
       payload)))
 
 (defun dualstack-epc-codec--name-problem (message reason)
@@ -100,7 +100,7 @@ one value."
         (cl-incf number)
         (condition-case err
             (dualstack-epc-codec--safe argument)
-          (dualstack-epc-scan-refused
+          (dualstack-epc--scan-refused
            (dualstack-epc-codec--refuse (format "Argument %d" number) (cadr err) argument)))))
     (dualstack-epc-codec--refuse (if (> number 0) "The message" "The value") reason
                                  (nth 2 message))))
@@ -112,7 +112,7 @@ one value."
                   (truncate-string-to-width (format "%s is or has %s: %S" name what item)
                                             160 nil nil "...")))))
 
-(defun dualstack-epc-codec-plain-p (item)
+(defun dualstack-epc--codec-plain-p (item)
   "Return non-nil if ITEM is an integer, symbol or string that is sure to cross."
   (cond ((stringp item)
          (not (or (text-properties-at 0 item)
@@ -169,10 +169,10 @@ It would be read as a unibyte string."
 
 (defun dualstack-epc-codec--insert (value depth)
   "Insert VALUE, which is DEPTH deep in lists, as `prin1' prints it."
-  (when (or (> depth dualstack-epc-scan-depth)
-            (> (buffer-size) dualstack-epc-codec-limit))
-    (dualstack-epc-scan-refuse "a list that is circular, or nested deeper than %d"
-                               dualstack-epc-scan-depth))
+  (when (or (> depth dualstack-epc--scan-depth)
+            (> (buffer-size) dualstack-epc--codec-limit))
+    (dualstack-epc--scan-refuse "a list that is circular, or nested deeper than %d"
+                               dualstack-epc--scan-depth))
   (let ((depth (1+ depth)))
     (pcase value
       (`(,(and (pred symbolp) quote (guard (assq quote dualstack-epc-codec--quotes))) ,item)
@@ -206,13 +206,13 @@ It would be read as a unibyte string."
 
 ;;;; From bytes
 
-(defun dualstack-epc-codec-read (payload)
+(defun dualstack-epc--codec-read (payload)
   "Return the message in PAYLOAD, a unibyte string.
 Nothing comes of it but numbers, strings, symbols, lists, vectors and hash
 tables.  Signal `dualstack-epc-protocol-error' if it is no message."
   (let ((message (condition-case err
                      (dualstack-epc-codec--read payload)
-                   (dualstack-epc-scan-refused
+                   (dualstack-epc--scan-refused
                     (dualstack-epc-codec--unreadable (concat "it has " (cadr err))))
                    (error
                     (dualstack-epc-codec--unreadable (error-message-string err))))))
@@ -224,7 +224,7 @@ tables.  Signal `dualstack-epc-protocol-error' if it is no message."
   "Return the value in PAYLOAD, a unibyte string, or signal an error."
   (let ((read-circle nil)
         (read-symbol-shorthands nil)
-        (text (decode-coding-string (dualstack-epc-scan payload) 'utf-8-unix t)))
+        (text (decode-coding-string (dualstack-epc--scan payload) 'utf-8-unix t)))
     (when (and (multibyte-string-p text)
                (not (dualstack-epc--raw-margin-p payload))
                (string-match-p "[\x3fff80-\x3fffff]" text))
@@ -235,7 +235,7 @@ tables.  Signal `dualstack-epc-protocol-error' if it is no message."
   "Signal that a message cannot be read, for REASON."
   (signal 'dualstack-epc-protocol-error (list (concat "Unreadable: " reason))))
 
-(defun dualstack-epc-codec-uid (payload)
+(defun dualstack-epc--codec-uid (payload)
   "Return (NAME . UID) of a PAYLOAD that cannot be read, or nil."
   (and (string-match "\\`[ \n]*([ \n]*\\([a-z-]+\\)[ \n]+\\([0-9]+\\)[ \n)]" payload)
        (cons (intern-soft (match-string 1 payload))

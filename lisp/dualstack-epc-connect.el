@@ -72,8 +72,8 @@ attempt up."
 Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
   ;; A stranger is shown nothing more.
   (setf (dualstack-epc-connection--peer connection) nil)
-  (let* ((nonce (dualstack-epc-auth-nonce))
-         (place (dualstack-epc-auth-place (dualstack-epc-connection-process connection)
+  (let* ((nonce (dualstack-epc--auth-nonce))
+         (place (dualstack-epc--auth-place (dualstack-epc-connection-process connection)
                                           :remote label))
          (refuse (lambda (err)
                    ;; An end that is gone has proved nothing, and refused nothing.
@@ -92,7 +92,7 @@ Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
      (lambda (reply)
        (condition-case err
            (funcall call 'dualstack-prove
-                    (dualstack-epc-auth-answer token nonce reply place)
+                    (dualstack-epc--auth-answer token nonce reply place)
                     (lambda (value)
                       (if (eq value t)
                           (progn
@@ -111,7 +111,7 @@ NAME is the name of the process.  Timers and filters run meanwhile.  Signal
 `file-error' if nobody answers, `dualstack-epc-auth-error' if the server does
 not know TOKEN, or `dualstack-epc-closed' if it is gone before it has proved
 that."
-  (dualstack-epc-check-thread)
+  (dualstack-epc--check-thread)
   (let* ((process-adaptive-read-buffering nil)
          (connection (dualstack-epc-attach
                       (dualstack-make-network-process
@@ -125,7 +125,7 @@ that."
                                           (lambda () (setq state t))
                                           (lambda (err) (setq state err))))
           (while (not state)
-            (dualstack-epc-await connection 0.05)))
+            (dualstack-epc--await connection 0.05)))
       (unless (eq state t)
         (dualstack-epc-close connection)))
     (cond ((eq state t) connection)

@@ -37,7 +37,7 @@
 (defconst dualstack-epc-later--turn 0.02
   "Seconds of jobs in a row; then Emacs looks for input before the others.")
 
-(defun dualstack-epc-later (function &rest args)
+(defun dualstack-epc--later (function &rest args)
   "Call FUNCTION with ARGS from a timer, as soon as Emacs waits.
 It runs in the order of such calls.  One that waits keeps nobody waiting."
   (push (cons function args) dualstack-epc-later--jobs)
@@ -63,7 +63,7 @@ the next event, so one job for each timer would be one for each event."
                 (progn
                   ;; If the job waits, the others are run meanwhile.
                   (dualstack-epc-later--arm)
-                  (dualstack-epc-later-run-one job)
+                  (dualstack-epc--later-run-one job)
                   (< (float-time) end)))))
   (if (or dualstack-epc-later--now dualstack-epc-later--jobs)
       (dualstack-epc-later--arm)
@@ -77,7 +77,7 @@ the next event, so one job for each timer would be one for each event."
    (replace-regexp-in-string "\n" "\\n" (substring text 0 (min length (length text))) t t)
    length nil nil "..."))
 
-(defun dualstack-epc-later-run-one (job)
+(defun dualstack-epc--later-run-one (job)
   "Run JOB, a list of a function and its arguments, whatever it does."
   (condition-case nil
       (condition-case-unless-debug err

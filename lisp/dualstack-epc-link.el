@@ -131,11 +131,11 @@ If VALUE cannot be sent, that is the reply."
         (dualstack-epc--link-send
          connection
          (condition-case err
-             (dualstack-epc-codec-encode
+             (dualstack-epc--codec-encode
               (list kind uid value) margin
               (eq (dualstack-epc-connection--peer connection) 'dualstack))
            (dualstack-epc-unsendable
-            (dualstack-epc-codec-encode
+            (dualstack-epc--codec-encode
              (list 'return-error uid
                    (substring-no-properties (error-message-string err)))
              margin))))))))
@@ -143,7 +143,7 @@ If VALUE cannot be sent, that is the reply."
 (defun dualstack-epc--link-encode (connection message &optional progress)
   "Return the frame of MESSAGE for CONNECTION.
 PROGRESS means that the other end is to tell of progress."
-  (dualstack-epc-codec-encode message
+  (dualstack-epc--codec-encode message
                               (concat (and progress
                                            (dualstack-epc-connection--peer connection)
                                            "\t")
@@ -220,7 +220,7 @@ If its time was over, and the other end reads nothing, end CONNECTION."
                                 'dualstack-epc-closed
                                 (list (dualstack-epc-connection-ended connection)))
     (when (dualstack-epc-connection-on-end connection)
-      (dualstack-epc-later (dualstack-epc-connection-on-end connection) connection))))
+      (dualstack-epc--later (dualstack-epc-connection-on-end connection) connection))))
 
 (provide 'dualstack-epc-link)
 

@@ -41,9 +41,9 @@
 
 (require 'cl-lib)
 
-(define-error 'dualstack-epc-scan-refused "Refused")
+(define-error 'dualstack-epc--scan-refused "Refused")
 
-(defconst dualstack-epc-scan-depth 1000
+(defconst dualstack-epc--scan-depth 1000
   "How deep lists, vectors, hash tables and quotes may be nested.")
 
 (defconst dualstack-epc-scan--symbols 10000
@@ -90,9 +90,9 @@ counted; NEXT is where to look for one.  OUTGOING is non-nil if the text is of t
 
 ;;;; Texts
 
-(defun dualstack-epc-scan (payload)
+(defun dualstack-epc--scan (payload)
   "Return PAYLOAD, a unibyte string from a peer, as it may be read.
-Signal `dualstack-epc-scan-refused' with a reason if it has anything but
+Signal `dualstack-epc--scan-refused' with a reason if it has anything but
 numbers, strings without properties, symbols, lists, vectors, quotes and
 hash tables, is nested too deep, or brings too many symbols."
   (let ((case-fold-search nil))
@@ -101,10 +101,10 @@ hash tables, is nested too deep, or brings too many symbols."
         payload
       (dualstack-epc-scan--whole payload nil))))
 
-(defun dualstack-epc-scan-outgoing (payload)
+(defun dualstack-epc--scan-outgoing (payload)
   "Return PAYLOAD, what Emacs has printed, as a peer can read it.
 The sizes of hash tables are left out, as peers do not accept them.  Signal
-`dualstack-epc-scan-refused' with a reason if it has what cannot cross."
+`dualstack-epc--scan-refused' with a reason if it has what cannot cross."
   (let ((case-fold-search nil))
     (dualstack-epc-scan--whole payload t)))
 
@@ -126,9 +126,9 @@ OUTGOING is non-nil if it is of this Emacs."
         payload
       (buffer-string))))
 
-(defun dualstack-epc-scan-refuse (format &rest args)
+(defun dualstack-epc--scan-refuse (format &rest args)
   "Signal that the text is refused for the reason FORMAT with ARGS."
-  (signal 'dualstack-epc-scan-refused (list (apply #'format format args))))
+  (signal 'dualstack-epc--scan-refused (list (apply #'format format args))))
 
 (defun dualstack-epc-scan--short-p (payload)
   "Return non-nil if PAYLOAD needs no scan.
@@ -141,7 +141,7 @@ It is so if it has up to 100 strings or escapes, and outside strings up to
     (while (and clean position)
       (let ((next (string-match "[\"#'`,?;\\]" payload position)))
         (cl-incf outside (- (or next (length payload)) position))
-        (setq clean (and (<= outside dualstack-epc-scan-depth)
+        (setq clean (and (<= outside dualstack-epc--scan-depth)
                          (> (cl-decf steps) 0)
                          (or (null next) (eq (aref payload next) ?\")))
               position (and clean next (1+ next)))
@@ -171,7 +171,7 @@ those."
       (while (and (> start 0) (eq (aref payload (1- start)) ?\\))
         (cl-decf start))
       (when (cl-evenp (- position start))
-        (dualstack-epc-scan-refuse "the escape %s"
+        (dualstack-epc--scan-refuse "the escape %s"
                                     (substring payload position (+ position 2))))
       (cl-incf position))))
 
@@ -190,7 +190,7 @@ those."
                 (dualstack-epc-scan--goal scan)
                 (if (dualstack-epc-scan--state-tables scan)
                     (1+ (car (dualstack-epc-scan--state-tables scan)))
-                  (- (1+ dualstack-epc-scan-depth) (dualstack-epc-scan--state-extra scan)))
+                  (- (1+ dualstack-epc--scan-depth) (dualstack-epc-scan--state-extra scan)))
                 nil (dualstack-epc-scan--state-parse scan) t)))
     (setf (dualstack-epc-scan--state-parse scan) parse)
     (dualstack-epc-scan--close-quotes scan (nth 6 parse))
@@ -214,7 +214,7 @@ there."
        (dualstack-epc-scan--state-next scan)
        (if (dualstack-epc-scan--state-tables scan)
            (+ (point)
-              (max 64 (- dualstack-epc-scan-depth (dualstack-epc-scan--depth scan))))
+              (max 64 (- dualstack-epc--scan-depth (dualstack-epc-scan--depth scan))))
          (point-max))))
 
 (defun dualstack-epc-scan--depth (scan)
@@ -223,8 +223,8 @@ there."
 
 (defun dualstack-epc-scan--check-depth (scan more)
   "Refuse the text if SCAN is too deep with MORE quotes."
-  (when (> (+ (dualstack-epc-scan--depth scan) more) dualstack-epc-scan-depth)
-    (dualstack-epc-scan-refuse "lists nested deeper than %d" dualstack-epc-scan-depth)))
+  (when (> (+ (dualstack-epc-scan--depth scan) more) dualstack-epc--scan-depth)
+    (dualstack-epc--scan-refuse "lists nested deeper than %d" dualstack-epc--scan-depth)))
 
 (defun dualstack-epc-scan--close-quotes (scan depth)
   "Note in SCAN that brackets have been closed down to DEPTH."
@@ -236,13 +236,13 @@ there."
 (defun dualstack-epc-scan--special (scan)
   "Look at the character before point, at which SCAN has stopped."
   (when (> (cl-incf (dualstack-epc-scan--state-stops scan)) dualstack-epc-scan--stops)
-    (dualstack-epc-scan-refuse "more than %d quotes and hash tables"
+    (dualstack-epc--scan-refuse "more than %d quotes and hash tables"
                                 dualstack-epc-scan--stops))
   (backward-char)
   (pcase (following-char)
-    (?\; (dualstack-epc-scan-refuse "a comment"))
+    (?\; (dualstack-epc--scan-refuse "a comment"))
     (?? (unless (dualstack-epc-scan--in-symbol-p)
-          (dualstack-epc-scan-refuse "a character"))
+          (dualstack-epc--scan-refuse "a character"))
         (forward-char))
     (_ (dualstack-epc-scan--prefixes scan))))
 
@@ -280,7 +280,7 @@ there."
         (skip-chars-forward "@" (1+ (point))))
       (skip-chars-forward "\0- \302\240"))
     (cond ((eq (following-char) ??)
-           (dualstack-epc-scan-refuse "a character"))
+           (dualstack-epc--scan-refuse "a character"))
           ((looking-at "[([]")
            (dualstack-epc-scan--open scan count))
           ((eq (following-char) ?#)
@@ -310,7 +310,7 @@ there."
         ((looking-at "#s(hash-table[ \n)]")
          (dualstack-epc-scan--table scan count))
         (t
-         (dualstack-epc-scan-refuse
+         (dualstack-epc--scan-refuse
           "%s"
           (pcase (char-after (1+ (point)))
             (?\( "a string with text properties")
@@ -330,7 +330,7 @@ first of each."
   (when (or (dualstack-epc-scan--state-outgoing scan) (< emacs-major-version 30))
     (dualstack-epc-scan--set-size (dualstack-epc-scan--state-outgoing scan)))
   (unless (looking-at "#s(hash-table\\(?:[ \n]+size 1\\)?\\(?:[ \n]+test[ \n]+\\(?:eql\\|equal\\|eq\\)\\)?[ \n]*\\(?:\\([ \n]data[ \n]*(\\)\\|)\\)")
-    (dualstack-epc-scan-refuse "a hash table with more than data and the test eq, eql or equal"))
+    (dualstack-epc--scan-refuse "a hash table with more than data and the test eq, eql or equal"))
   (let ((depth (car (dualstack-epc-scan--state-parse scan)))
         (end (match-end 0))
         (data (match-end 1)))
@@ -361,7 +361,7 @@ Emacs 30 even an empty one is made with 65 places."
 (defun dualstack-epc-scan--end-table (scan)
   "Leave the hash table of SCAN whose data end at point."
   (unless (looking-at "[ \n]*)")
-    (dualstack-epc-scan-refuse "a hash table with more than a test and data"))
+    (dualstack-epc--scan-refuse "a hash table with more than a test and data"))
   (goto-char (match-end 0))
   (let ((depth (pop (dualstack-epc-scan--state-tables scan))))
     (setf (dualstack-epc-scan--state-parse scan) (list depth))
@@ -371,7 +371,7 @@ Emacs 30 even an empty one is made with 65 places."
 
 (defun dualstack-epc-scan--refuse-token ()
   "Signal that a symbol or number is too long."
-  (dualstack-epc-scan-refuse "a symbol or number of more than %d bytes"
+  (dualstack-epc--scan-refuse "a symbol or number of more than %d bytes"
                               dualstack-epc-scan--token))
 
 (defun dualstack-epc-scan--sample (scan)
@@ -423,7 +423,7 @@ Emacs 30 even an empty one is made with 65 places."
                        (puthash token t seen)
                        (when (and (dualstack-epc-scan--new-symbol-p token)
                                   (> (cl-incf new) dualstack-epc-scan--symbols))
-                         (dualstack-epc-scan-refuse
+                         (dualstack-epc--scan-refuse
                           "more than %d new symbols" dualstack-epc-scan--symbols))))))))))))
 
 (defun dualstack-epc-scan--skip-token ()

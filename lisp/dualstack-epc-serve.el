@@ -83,7 +83,7 @@ Without TOKEN every user and every program of this machine can call METHODS.
 
 At most MAX-CLIENTS have a connection at once; others are turned away, which
 is logged.  Signal `error' if a function in METHODS is none."
-  (dualstack-epc-check-methods methods)
+  (dualstack-epc--check-methods methods)
   (let ((door (dualstack-epc-serve--door-make
                :name name :token token :label label :methods methods
                :on-connect on-connect :limit max-clients)))
@@ -110,7 +110,7 @@ Return nil if there are too many."
         (dolist (method (dualstack-epc-serve--door-methods door))
           (apply #'dualstack-epc-define-method connection method))
         (when (dualstack-epc-serve--door-on-connect door)
-          (dualstack-epc-later (dualstack-epc-serve--door-on-connect door) connection))
+          (dualstack-epc--later (dualstack-epc-serve--door-on-connect door) connection))
         connection))))
 
 (defun dualstack-epc-serve--bound-input (door connection)
@@ -121,9 +121,9 @@ Return nil if there are too many."
      process
      (lambda (process bytes)
        (funcall filter process bytes)
-       (when (and (> (dualstack-epc-unfinished connection) 1000000)
+       (when (and (> (dualstack-epc--unfinished connection) 1000000)
                   (> (cl-loop for each in (dualstack-epc-serve--door-connections door)
-                              sum (dualstack-epc-unfinished each))
+                              sum (dualstack-epc--unfinished each))
                      dualstack-epc-serve--unfinished))
          (dualstack-epc--link-end connection "too much unfinished"))))))
 
@@ -184,7 +184,7 @@ Return nil if there are too many."
 (defun dualstack-epc-serve--send (process kind uid value)
   "Send (KIND UID VALUE) to PROCESS, which is some 200 bytes."
   (ignore-errors
-    (process-send-string process (dualstack-epc-codec-encode (list kind uid value)))))
+    (process-send-string process (dualstack-epc--codec-encode (list kind uid value)))))
 
 (defun dualstack-epc-serve--filter (gate bytes)
   "Take BYTES of the client at GATE."
@@ -211,7 +211,7 @@ Return nil if there are too many."
   "Take PAYLOAD of the client at GATE for a step of the proof.
 REST are the bytes after it."
   (if (not (string-match dualstack-epc-serve--step payload))
-      (dualstack-epc-serve--refuse gate (or (cdr (dualstack-epc-codec-uid payload)) 0))
+      (dualstack-epc-serve--refuse gate (or (cdr (dualstack-epc--codec-uid payload)) 0))
     (let ((uid (string-to-number (match-string 1 payload)))
           (nonces (dualstack-epc-serve--gate-nonces gate))
           (text (match-string 3 payload)))
@@ -220,7 +220,7 @@ REST are the bytes after it."
              (dualstack-epc-serve--filter gate rest))
             ((and nonces
                   (equal (match-string 2 payload) "prove")
-                  (dualstack-epc-auth-equal
+                  (dualstack-epc--auth-equal
                    text (dualstack-epc-serve--proof gate "client" (cdr nonces) (car nonces))))
              (dualstack-epc-serve--let-in gate uid rest))
             (t
@@ -229,14 +229,14 @@ REST are the bytes after it."
 (defun dualstack-epc-serve--proof (gate side first second)
   "Return the proof of SIDE over the nonces FIRST and SECOND at GATE."
   (let ((door (dualstack-epc-serve--gate-door gate)))
-    (dualstack-epc-auth-proof
+    (dualstack-epc--auth-proof
      (dualstack-epc-serve--door-token door) side first second
-     (dualstack-epc-auth-place (dualstack-epc-serve--gate-process gate) :local
+     (dualstack-epc--auth-place (dualstack-epc-serve--gate-process gate) :local
                                (dualstack-epc-serve--door-label door)))))
 
 (defun dualstack-epc-serve--greet (gate uid nonce)
   "Prove the server to the client at GATE, for its NONCE, in reply to UID."
-  (let ((own (dualstack-epc-auth-nonce)))
+  (let ((own (dualstack-epc--auth-nonce)))
     (setf (dualstack-epc-serve--gate-nonces gate) (cons nonce own))
     (dualstack-epc-serve--send (dualstack-epc-serve--gate-process gate) 'return uid
                                (list own (dualstack-epc-serve--proof gate "server" nonce own)))))

@@ -142,7 +142,7 @@ That is, numbers, symbols and short strings, which can be sent for sure."
             (cl-every (lambda (item)
                         (and (or (not (stringp item))
                                  (> (setq left (- left (string-bytes item))) 0))
-                             (dualstack-epc-codec-plain-p item)))
+                             (dualstack-epc--codec-plain-p item)))
                       arguments)
             (list 'call uid name (copy-sequence arguments)))))))
 
@@ -187,7 +187,7 @@ That is, numbers, symbols and short strings, which can be sent for sure."
     (dualstack-epc--window--forget window request)
     (when (or (dualstack-epc--request-then request)
               (dualstack-epc--request-else request))
-      (dualstack-epc-later #'dualstack-epc--window--tell request))))
+      (dualstack-epc--later #'dualstack-epc--window--tell request))))
 
 (defun dualstack-epc--window-cancel (window request)
   "End REQUEST of WINDOW, at the other end too, and tell nobody.
@@ -297,7 +297,7 @@ There is one timer, as Emacs looks at all its timers whenever it waits."
   "Have REQUEST's progress function called with VALUE later, and DONE after that.
 It is called before the functions that are told of the end."
   (push (cons value done) (dualstack-epc--request-reports request))
-  (dualstack-epc-later #'dualstack-epc--window-run-reports request))
+  (dualstack-epc--later #'dualstack-epc--window-run-reports request))
 
 (defun dualstack-epc--window-run-reports (request)
   "Call REQUEST's progress function for what was reported, in order."
@@ -305,7 +305,7 @@ It is called before the functions that are told of the end."
     (setf (dualstack-epc--request-reports request) nil)
     (pcase-dolist (`(,value . ,done) reports)
       (when (dualstack-epc--request-progress request)
-        (dualstack-epc-later-run-one
+        (dualstack-epc--later-run-one
          (list (dualstack-epc--request-progress request) value)))
       (funcall done))))
 

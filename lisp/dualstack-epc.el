@@ -162,7 +162,7 @@ AWAITED means that the caller looks at the time."
     (dualstack-epc--window-add window request)
     request))
 
-(defun dualstack-epc-check-thread ()
+(defun dualstack-epc--check-thread ()
   "Signal `dualstack-epc-error' in a thread other than the main one.
 Emacs gives what arrives, and timers, to the thread that waits for them, and
 a connection is the main one's."
@@ -176,7 +176,7 @@ a connection is the main one's."
 CANCEL-ON-INPUT is as for `dualstack-epc-call', KEYS as for
 `dualstack-epc--request'.  A quit, also that of `while-no-input', is held
 back but for the wait: in between it would leave half a call behind."
-  (dualstack-epc-check-thread)
+  (dualstack-epc--check-thread)
   (let ((quittable (not inhibit-quit))
         (inhibit-quit t))
     (dualstack-epc--wait connection
@@ -188,7 +188,7 @@ back but for the wait: in between it would leave half a call behind."
   "Longest time in seconds that a wait goes on without a look.
 A reply that another wait inside this one has read is seen then.")
 
-(defun dualstack-epc-await (connection seconds)
+(defun dualstack-epc--await (connection seconds)
   "Wait for output over CONNECTION, and for events, up to SECONDS.
 While it is open, the wait is for its process: without one, Emacs waits on
 for 10 ms after any output.  Once it has closed, the wait must not be for
@@ -229,7 +229,7 @@ may go on to whoever called that; inside a timer it ends the wait only."
          (left (and deadline (- deadline (float-time)))))
     (if (and left (<= left 0))
         (dualstack-epc--window-time-out window request)
-      (dualstack-epc-await connection (min dualstack-epc--slice
+      (dualstack-epc--await connection (min dualstack-epc--slice
                                            (or left dualstack-epc--slice))))))
 
 ;;;; Receiving
@@ -247,7 +247,7 @@ again."
         (dualstack-epc--link-log connection "<- %s" payload)
         (dualstack-epc--receive connection payload)))))
 
-(defun dualstack-epc-unfinished (connection)
+(defun dualstack-epc--unfinished (connection)
   "Return how many bytes of an unfinished message have arrived over CONNECTION."
   (let ((buffer (dualstack-epc-connection--input connection)))
     (if (buffer-live-p buffer) (buffer-size buffer) 0)))
@@ -277,7 +277,7 @@ A malformed header ends the connection."
 (defun dualstack-epc--receive (connection payload)
   "Act on the message in PAYLOAD that arrived over CONNECTION."
   (let ((message (condition-case err
-                     (dualstack-epc-codec-read payload)
+                     (dualstack-epc--codec-read payload)
                    (dualstack-epc-protocol-error
                     (dualstack-epc--receive-unreadable connection payload err)
                     nil))))
@@ -324,7 +324,7 @@ For an error, VALUE is the message."
 (defun dualstack-epc--receive-unreadable (connection payload err)
   "Answer the request in PAYLOAD over CONNECTION, or end the one it is for.
 ERR is why it cannot be read."
-  (pcase (dualstack-epc-codec-uid payload)
+  (pcase (dualstack-epc--codec-uid payload)
     (`(,(or 'return 'return-error 'epc-error) . ,uid)
      (dualstack-epc--finish connection uid 'dualstack-epc-protocol-error (cadr err)))
     (`(,(or 'call 'methods) . ,uid)

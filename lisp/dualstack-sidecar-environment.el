@@ -163,7 +163,7 @@ The value is nil, or a function that gives the attempt up."
 
 (defun dualstack-sidecar-environment--take (job line)
   "Take LINE, which the child of JOB has printed, and which is its own."
-  (pcase (ignore-errors (dualstack-epc-codec-read (encode-coding-string line 'utf-8)))
+  (pcase (ignore-errors (dualstack-epc--codec-read (encode-coding-string line 'utf-8)))
     (`(,_ step ,(and (pred integerp) number) ,(and (pred integerp) count)
           ,(and (pred stringp) what))
      (setf (dualstack-sidecar-environment--job-step job) (format "%s (%d/%d" what number count))

@@ -99,7 +99,7 @@
 (defun dualstack-sidecar-environments--entry (line)
   "Return the entry of the list for LINE of the child's output, or nil.
 Its id is a plist with `:directory', `:needs', `:size', `:made' and `:users'."
-  (pcase (ignore-errors (dualstack-epc-codec-read (encode-coding-string line 'utf-8)))
+  (pcase (ignore-errors (dualstack-epc--codec-read (encode-coding-string line 'utf-8)))
     (`(,_ has ,name ,size ,state ,made ,_used ,python ,users ,requirements ,pythons)
      (let ((directory (file-name-as-directory
                        (expand-file-name name dualstack-sidecar-environments-directory))))

@@ -110,7 +110,7 @@ THEN is called with the sidecar once it runs, ELSE with the error if it does
 not: a list of `dualstack-sidecar-error' and a text.  With WAIT return when it
 runs, or signal that error."
   (interactive)
-  (dualstack-epc-check-methods methods)
+  (dualstack-epc--check-methods methods)
   (unless (memq transport '(socket pipe))
     (dualstack-sidecar--error "The transport is `socket' or `pipe', not %S" transport))
   (let ((sidecar (dualstack-sidecar-get name)))
@@ -146,8 +146,8 @@ runs, or signal that error."
 (defun dualstack-sidecar--notify (sidecar then else)
   "Call THEN or ELSE once SIDECAR is running, or has failed."
   (pcase (dualstack-sidecar-state sidecar)
-    ('running (when then (dualstack-epc-later then sidecar)))
-    ('failed (when else (dualstack-epc-later else (dualstack-sidecar-failure sidecar))))
+    ('running (when then (dualstack-epc--later then sidecar)))
+    ('failed (when else (dualstack-epc--later else (dualstack-sidecar-failure sidecar))))
     (_ (when then (push then (dualstack-sidecar--then sidecar)))
        (when else (push else (dualstack-sidecar--else sidecar))))))
 
@@ -350,7 +350,7 @@ Nil means that of `dualstack-sidecar-python'."
   "Connect to SIDECAR at PORT, by its ANNOUNCEMENT, a string or nil."
   (let ((announced (and announcement (ignore-errors
                           (car (read-from-string
-                                (dualstack-epc-scan
+                                (dualstack-epc--scan
                                  (encode-coding-string announcement 'utf-8-unix))))))))
     (pcase announced
       ((guard (null announcement))
@@ -416,9 +416,9 @@ ERR is the error of the one before."
           (dualstack-sidecar--else sidecar) nil)
     (if (eq (dualstack-sidecar-state sidecar) 'running)
         (dolist (function then)
-          (dualstack-epc-later function sidecar))
+          (dualstack-epc--later function sidecar))
       (dolist (function else)
-        (dualstack-epc-later function (dualstack-sidecar-failure sidecar))))))
+        (dualstack-epc--later function (dualstack-sidecar-failure sidecar))))))
 
 ;;;; The end
 

@@ -63,7 +63,7 @@
                              (funcall (ert-test-body test))))))))
 
 (defun dualstack-epc-pipe-test-load (file)
-  "Load FILE, and have clones of its tests, over pipes, in their place."
+  "Load FILE, and replace each test there by its clone for pipes."
   (let ((before (apropos-internal "" #'ert-test-boundp))
         (name (expand-file-name (concat "tests/lisp/" file ".el") dualstack-test-root)))
     (load name nil t)

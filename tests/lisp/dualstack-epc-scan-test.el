@@ -30,7 +30,7 @@
 (defun dualstack-epc-scan-test-read (text)
   "Return the value of the reply TEXT, or the reason it is refused, a string."
   (condition-case err
-      (list (nth 2 (dualstack-epc-codec-read
+      (list (nth 2 (dualstack-epc--codec-read
                     (encode-coding-string (format "(return 1 %s)\n" text) 'utf-8-unix))))
     (dualstack-epc-protocol-error (cadr err))))
 
@@ -60,7 +60,7 @@
           (should (stringp found))
           (unless (string-match-p (regexp-quote reason) found)
             (ert-fail (list text reason found)))))))
-  (should-error (dualstack-epc-codec-read "(return 1 \"\310\")\n")
+  (should-error (dualstack-epc--codec-read "(return 1 \"\310\")\n")
                 :type 'dualstack-epc-protocol-error))
 
 (ert-deftest dualstack-epc-scan-passes-data ()
@@ -73,20 +73,20 @@
                      1.0e+INF 123456789012345678901234567890 "ä日🎉" ,(intern "ä日") "\310\200"
                      (a.b) (\.a) (\. a) |a| 1+ -1+ \-1 \1.5 ,(make-string 3000 ?\()
                      "\\n\\c\\m\n" ,(make-list 2000 "it's, really; fine?") ,(make-list 3000 ''a)))
-      (should (equal (nth 2 (dualstack-epc-codec-read
-                             (substring (dualstack-epc-codec-encode (list 'return 1 value)) 6)))
+      (should (equal (nth 2 (dualstack-epc--codec-read
+                             (substring (dualstack-epc--codec-encode (list 'return 1 value)) 6)))
                      value)))
     (should (equal (gethash 'a (car (dualstack-epc-scan-test-read
                                      "#s(hash-table test equal data (a 1))")))
                    1))
-    (let ((read (nth 2 (dualstack-epc-codec-read
-                        (substring (dualstack-epc-codec-encode `(return 1 ',table)) 6)))))
+    (let ((read (nth 2 (dualstack-epc--codec-read
+                        (substring (dualstack-epc--codec-encode `(return 1 ',table)) 6)))))
       (should (eq (hash-table-test (cadr read)) 'eq))
       (should (equal (gethash 'a (cadr read)) "b")))
     (should (equal (dualstack-epc-scan-test-read "(#x1F #o17 #b101 #24r1k #'a ##)")
                    `((31 15 5 44 #'a ,(intern "")))))))
 
-(ert-deftest dualstack-epc-scan-depth ()
+(ert-deftest dualstack-epc--scan-depth ()
   "Brackets and quotes together may be 1,000 deep, on both sides."
   (pcase-dolist (`(,prefix ,suffix ,levels)
                  '(("(" ")" 1) ("[" "]" 1) ("'" "" 1) ("#'" "" 1) (",@ " "" 1) ("'(" ")" 2) ("`\u00a0[" "]" 2)
@@ -106,7 +106,7 @@
     (dotimes (_ 20000)
       (setq value (list value)))
     (should (string-match-p "deeper than 1000"
-                            (cadr (should-error (dualstack-epc-codec-encode (list 'return 1 value))
+                            (cadr (should-error (dualstack-epc--codec-encode (list 'return 1 value))
                                                 :type 'dualstack-epc-unsendable))))))
 
 (ert-deftest dualstack-epc-scan-symbols-are-bounded ()
@@ -138,12 +138,12 @@ Before there was a scan, counting brackets took half of the time to read."
   (let* ((rows (cl-loop for i below 20000
                         collect (list i (format "row %d" i) (list "ok" (format "c%d" (% i 10)))
                                       (* i 1.5))))
-         (payload (substring (dualstack-epc-codec-encode (list 'return 1 rows)) 6))
+         (payload (substring (dualstack-epc--codec-encode (list 'return 1 rows)) 6))
          (time (lambda (function)
                  (cl-loop repeat 7 minimize
                           (progn (garbage-collect)
                                  (car (benchmark-run (funcall function))))))))
-    (should (< (funcall time (lambda () (dualstack-epc-scan payload)))
+    (should (< (funcall time (lambda () (dualstack-epc--scan payload)))
                (* 1.5 (funcall time (lambda () (read-from-string payload))))))))
 
 (defvar read-symbol-shorthands) ; since Emacs 28
@@ -165,12 +165,12 @@ Before there was a scan, counting brackets took half of the time to read."
                    ("circular" ,(let ((list (list 1))) (setcdr list list) list))
                    ("circular" ,(let ((vector (vector 1))) (aset vector 0 vector) vector))))
     (dolist (value (list value (list 1 (vector value))))
-      (let ((err (should-error (dualstack-epc-codec-encode (list 'call 1 'f (list 1 value 3)))
+      (let ((err (should-error (dualstack-epc--codec-encode (list 'call 1 'f (list 1 value 3)))
                                :type 'dualstack-epc-unsendable)))
         (should (string-match-p (concat "\\`Argument 2 is or has .*" reason) (cadr err))))))
   ;; Code with many quotes is not circular.
   (let ((code (list "#" (make-list 20 ''a))))
-    (should (dualstack-epc-codec-encode (list 'call 1 'f (list code))))))
+    (should (dualstack-epc--codec-encode (list 'call 1 'f (list code))))))
 
 (provide 'dualstack-epc-scan-test)
 
