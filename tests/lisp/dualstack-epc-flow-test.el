@@ -88,8 +88,9 @@ time.sleep(60)
                                                (list (make-string 15000000 ?x))))
                        (quit (setq state 'quit)))))
       (should (< (dualstack-epc-test-seconds
-                  (lambda () (dualstack-test-wait (lambda () state))))
-                 3))
+                  (lambda () (dualstack-test-wait (lambda () state) 30)))
+                 ;; Without the quit it is a minute, the call's timeout.
+                 20))
       (should (eq state 'quit)))))
 
 (dualstack-deftest dualstack-epc-flow-nothing-is-lost ()
@@ -136,11 +137,14 @@ f(lambda: most, 'most')
     (let* ((count 1500)
            (text (make-string 100000 ?x))
            (before (dualstack-epc-test-memory))
-           (values nil) (gaps nil) (last (float-time))
+           (values nil) (gaps nil) (work nil) (last (float-time))
+           (processor (lambda () (float-time (get-internal-run-time))))
+           (used (funcall processor))
            (timer (run-at-time 0.01 0.01
                                (lambda ()
                                  (push (- (float-time) last) gaps)
-                                 (setq last (float-time))))))
+                                 (push (- (funcall processor) used) work)
+                                 (setq last (float-time) used (funcall processor))))))
       (unwind-protect
           (progn
             (dotimes (i count)
@@ -154,9 +158,11 @@ f(lambda: most, 'most')
       ;; One text for all is what the caller holds, not one for each.
       (when before
         (should (< (- (dualstack-epc-test-memory) before) 80000)))
-      ;; Load of other processes may lengthen one gap, not most.
-      (let ((sorted (sort gaps #'>)))
-        (should (< (nth (/ (length sorted) 20) sorted) 0.06))))))
+      ;; Other processes lengthen the time between two looks at the timers, but
+      ;; not what Emacs itself does in it; a send that waits takes time, not work.
+      (let ((usual-most (lambda (numbers) (nth (/ (length numbers) 20) (sort numbers #'>)))))
+        (should (< (funcall usual-most work) 0.06))
+        (should (< (funcall usual-most gaps) 0.5))))))
 
 (defun dualstack-epc-test-memory ()
   "Return the memory of this Emacs in KB, or nil if that is not known."
