@@ -96,15 +96,16 @@ run_machine() {
     chroot "$machine" useradd -m ada
   fi
   mkdir -p "$machine$home/my projects" "$root/archives-$release"
+  # What another machine has downloaded need not be downloaded again.
+  cp --reflink=auto "$root/archives-$release/"*.deb "$machine/var/cache/apt/archives" 2>/dev/null || true
   git -c advice.detachedHead=false clone --quiet --no-local . "$machine$home/my projects/项目 dualstack"
   export machine release user home only
-  settings="$(settings)" archives="$root/archives-$release" \
+  settings="$(settings)" \
     timeout -s KILL "${FRESH_SECONDS:-2400}" unshare --mount --pid --uts --ipc --fork --kill-child bash -euo pipefail -c "$(declare -f settings files furnish mount_files)"'
       mount --make-rprivate /
       mount --bind "$machine" "$machine"
       furnish "$machine"
       chown -R "$(stat -c %u:%g "$machine$home")" "$machine$home"
-      mount --bind "$archives" "$machine/var/cache/apt/archives"
       mount -t proc proc "$machine/proc"
       mount --rbind /dev "$machine/dev"
       mount --rbind /sys "$machine/sys"
@@ -119,6 +120,7 @@ run_machine() {
         USER_KIND="$user" USER_HOME="$home" SETTINGS="$settings" ONLY="$only" LANG=C.UTF-8 \
         bash /run-fresh' </dev/null >"$log" 2>&1 && result=0 || result=$?
   # The mounts were those of the machine, and have ended with it.
+  cp -n --reflink=auto "$machine/var/cache/apt/archives/"*.deb "$root/archives-$release" 2>/dev/null || true
   rm -rf --one-file-system "$machine"
   return $result
 }
