@@ -240,12 +240,13 @@ mode, and hello.")
   (unless (>= emacs-major-version 30)
     (ert-skip "needs Emacs 30 or later: make test EMACS=..."))
   (dualstack-install-test-with-home home
-    (let* ((repository (expand-file-name "dualstack" home))
-           (form (dualstack-install-test-vc-form))
-           (place (plist-get (cddr form) :vc)))
-      (dualstack-install-test-repository repository)
+    (let* ((form (dualstack-install-test-vc-form))
+           (place (plist-get (cddr form) :vc))
+           (url (plist-get place :url)))
+      (should (string-match "/home/YOU/" url))
+      (plist-put place :url (replace-match home t t url))
+      (dualstack-install-test-repository (expand-file-name "src/dualstack" home))
       (make-directory (expand-file-name ".emacs.d" home))
-      (plist-put place :url repository)
       (pcase-let ((`(,value ,printed)
                    (dualstack-install-test-emacs
                     nil
