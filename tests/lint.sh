@@ -74,11 +74,11 @@ say byte-compile compile lisp/*.el tests/lisp/*.el tests/bench/*.el tests/*.el
 say 'byte-compile, each alone' compile_alone lisp/*.el
 say 'calls without service' "$emacs" -Q --batch -l tests/support/lint.el \
   -f dualstack-lint-service lisp/*.el tests/lisp/*.el tests/bench/*.el tests/*.el
+say names "$emacs" -Q --batch -l tests/support/lint-names.el -f dualstack-lint-names
 say checkdoc "$emacs" -Q --batch -L lisp -l tests/support/lint.el \
   -f dualstack-lint-checkdoc lisp/*.el tests/lisp/*.el
 if "$emacs" -Q --batch --eval '(kill-emacs (if (locate-file "net/puny" load-path (list ".el" ".el.gz")) 0 1))'; then
-  say names "$emacs" -Q --batch -l tests/support/lint-names.el -f dualstack-lint-names
-say check-declare "$emacs" -Q --batch -L lisp -l tests/support/lint.el -f dualstack-lint-declare
+  say check-declare "$emacs" -Q --batch -L lisp -l tests/support/lint.el -f dualstack-lint-declare
 else
   echo "  check-declare: not checked, for want of Emacs's sources (Debian: emacs-el)"
 fi
