@@ -186,7 +186,7 @@ It begins with a verb, and tells what was measured."
                    (car (dualstack-diagnose--localhost facts))))
           ((null (cdr bars)) "connects there at once")
           ((> lost 0.05)
-           (format "waits %s for %s first" (dualstack-diagnose-draw--time lost) first))
+           (format "waits %s at %s" (dualstack-diagnose-draw--time lost) first))
           (t (format "is refused at %s first, in %s" first
                      (dualstack-diagnose-draw--time lost))))))
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A table of times as a chart, in SVG, on a logarithmic scale."""
+"""A table of times as a chart, in SVG, on a logarithmic scale of milliseconds."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
-
-from samples import show
 
 if TYPE_CHECKING:
     from samples import Spread, Table
@@ -18,7 +16,7 @@ LEFT, WIDTH, LINE = 210, 400, 18  # pixels
 def chart(title: str, table: Table, only: list[str]) -> str:
     """Return the chart of the rows ONLY of TABLE: a bar to each median, a line for quartiles."""
     parts = [_text(5, 20, title, size=15)]
-    y = 34
+    y = 52
     for row in only:
         parts.append(_text(5, y + 13, row, weight="bold"))
         y += LINE
@@ -27,12 +25,29 @@ def chart(title: str, table: Table, only: list[str]) -> str:
                 parts += _bar(y, peer, cells[row])
                 y += LINE
         y += 6
+    parts = _axis(y) + parts
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{y + 6}"'
         ' font-family="sans-serif" font-size="12">'
         f'<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
     )
+
+
+def _axis(bottom: int) -> list[str]:
+    """Return the scale at the top, with lines down to BOTTOM."""
+    parts = [_text(5, 40, "log scale, ms")]
+    for decade in range(DECADES + 1):
+        x = LEFT + WIDTH * decade / DECADES
+        parts.append(f'<path d="M{x:.0f} 44V{bottom}" stroke="#ddd"/>')
+        parts.append(_text(x - 8, 40, _ms(SHORTEST * 10**decade)))
+    return parts
+
+
+def _ms(seconds: float) -> str:
+    """Return SECONDS as a number of milliseconds, three digits of it."""
+    ms = seconds * 1e3
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"
 
 
 def _bar(y: int, peer: str, cell: Spread | None) -> list[str]:
@@ -46,7 +61,7 @@ def _bar(y: int, peer: str, cell: Spread | None) -> list[str]:
         name,
         f'<rect x="{LEFT}" y="{y + 2}" width="{median - LEFT:.0f}" height="13" fill="{color}"/>',
         f'<path d="M{low:.0f} {y + 8}H{high:.0f}" stroke="black"/>',
-        _text(max(median, high) + 5, y + 13, show(cell["median"])),
+        _text(max(median, high) + 5, y + 13, _ms(cell["median"]) + " ms"),
     ]
 
 

@@ -33,7 +33,7 @@ def report(file: str, title: str, table: Table, charted: list[str]) -> None:
     print_table(title, table)
     (RESULTS / f"{file}.json").write_text(json.dumps(table, indent=1) + "\n")
     if charted:
-        (RESULTS / f"{file}.svg").write_text(chart(f"{title}, log scale", table, charted))
+        (RESULTS / f"{file}.svg").write_text(chart(f"{title}", table, charted))
 
 
 def main() -> None:

@@ -89,6 +89,18 @@ def test_the_python_server(tmp_path: Path) -> None:
     assert run.stdout == "6\n"
 
 
+def test_the_pictures_are_small() -> None:
+    shown = set()
+    for readme in ("README.org", "README.zh-CN.org"):
+        text = (ROOT / readme).read_text(encoding="utf-8")
+        shown |= set(re.findall(r"\[\[file:(\S+?\.(?:png|svg))\]\]", text))
+    pictures = {str(p.relative_to(ROOT)) for p in (ROOT / "tests/screenshots").glob("*.png")}
+    assert len(pictures) == 4
+    assert pictures <= shown
+    for picture in shown:
+        assert (ROOT / picture).stat().st_size <= 60 * 1024
+
+
 def write_blocks(directory: Path, *names: str) -> None:
     """Write the blocks with NAMES to files in DIRECTORY; parts, "FILE N", are one file."""
     for name in names:

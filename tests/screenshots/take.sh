@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Take the screenshot in the README: tests/screenshots/take.sh [EMACS]
+# Take the screenshots in the README: tests/screenshots/take.sh [EMACS]
 #
 # A server on 127.0.0.1 only, and a refusal at ::1 that takes a second, as on Windows; a graphical
-# Emacs that has Cairo and SVG, under Xvfb.  Needs xvfb-run; pngquant, if it is there, makes it small.
+# Emacs that has Cairo and SVG, under Xvfb.  Needs xvfb-run; pngquant, if it is there, makes them small.
 set -eu
 cd "$(dirname "$0")/../.."
 emacs=${1:-emacs}
@@ -20,11 +20,14 @@ read -r port <"$directory/port"
 "$python" tests/support/stall.py --family ipv6 --port "$port" >"$directory/stalled" <"$directory/hold" &
 stall="$! $hold"
 read -r _ <"$directory/stalled"
-xvfb-run -a -s "-screen 0 1100x600x24" "$emacs" -Q -L lisp -l tests/screenshots/diagnose.el \
-  --eval "(dualstack-screenshot $port \"$directory/diagnose.png\")"
-if command -v pngquant >/dev/null; then
-  pngquant --force --output tests/screenshots/diagnose.png 16 "$directory/diagnose.png"
-else
-  cp "$directory/diagnose.png" tests/screenshots/diagnose.png
-fi
-ls -l tests/screenshots/diagnose.png
+DUALSTACK_PYTHON=$python timeout 120 xvfb-run -a -s "-screen 0 1100x700x24" "$emacs" -Q -L lisp \
+  -l tests/screenshots/screenshots.el --eval "(setq dualstack-python \"$python\")" \
+  --eval "(dualstack-screenshots $port \"$directory\")"
+for image in diagnose diagnose-dark report sidecars; do
+  if command -v pngquant >/dev/null; then
+    pngquant --force --output "tests/screenshots/$image.png" 32 "$directory/$image.png"
+  else
+    cp "$directory/$image.png" tests/screenshots
+  fi
+done
+ls -l tests/screenshots/*.png
