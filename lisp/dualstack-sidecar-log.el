@@ -42,11 +42,30 @@
   "Return the buffer for what the sidecar called NAME writes; make it if need be."
   (dualstack-sidecar--special-buffer (format "*dualstack-sidecar %s*" name)))
 
+(defvar-local dualstack-sidecar--log-file nil
+  "The file that what is logged in this buffer is appended to, or nil.")
+
+(defun dualstack-sidecar--log-to-file (log file)
+  "Have what is logged in the buffer LOG appended to FILE, too, unless that is nil."
+  (with-current-buffer log
+    (setq dualstack-sidecar--log-file
+          (and file (dualstack-sidecar--full-name file)))))
+
+(defun dualstack-sidecar--log-file (log)
+  "Return the file that what is logged in the buffer LOG is appended to, or nil."
+  (and (buffer-live-p log)
+       (buffer-local-value 'dualstack-sidecar--log-file log)))
+
 (defun dualstack-sidecar--log-append (log text)
   "Append TEXT to the buffer LOG if it lives, and cut that to `dualstack-log-size'.
 A window that shows its end, and point if it is there, go on to the new one."
   (when (buffer-live-p log)
     (with-current-buffer log
+      (when dualstack-sidecar--log-file
+        (let ((coding-system-for-write 'utf-8))
+          ;; A full disk must not end what is logged.
+          (ignore-errors
+            (write-region text nil dualstack-sidecar--log-file t 'silent))))
       (let* ((inhibit-read-only t)
              (end (point-max))
              (follows (= (point) end))

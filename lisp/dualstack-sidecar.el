@@ -80,7 +80,7 @@ the last error."
 ;;;###autoload
 (cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules path
                                         requirements python (transport 'socket) (auth t)
-                                        methods restart then else wait)
+                                        methods restart log-file then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
 One that runs already is returned as it is.
 
@@ -105,6 +105,7 @@ child instead, without a port or a proof; AUTH means nothing then.
 METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
 the sidecar can call.  If RESTART is non-nil, it is started again when it
 crashes, after a delay that grows.
+LOG-FILE is a file to which the log is appended, too.
 
 THEN is called with the sidecar once it runs, ELSE with the error if it does
 not: a list of `dualstack-sidecar-error' and a text.  With WAIT return when it
@@ -126,6 +127,7 @@ runs, or signal that error."
                      :-requirements requirements :-python python :-transport transport
                      :-auth auth :-methods methods :-auto-restart restart :state 'starting
                      :log (dualstack-sidecar--log-buffer name)))
+      (dualstack-sidecar--log-to-file (dualstack-sidecar-log sidecar) log-file)
       (push sidecar dualstack-sidecars)
       (dualstack-sidecar--prepare sidecar))
     (dualstack-sidecar--notify sidecar then else)
@@ -572,6 +574,8 @@ As a command, ask which one if there are several."
                              :requirements (dualstack-sidecar--requirements old)
                              :python (dualstack-sidecar--python old)
                              :transport (dualstack-sidecar--transport old)
+                             :log-file (dualstack-sidecar--log-file
+                                        (dualstack-sidecar-log old))
                              :auth (dualstack-sidecar--auth old)
                              :methods (dualstack-sidecar--methods old)
                              :restart (dualstack-sidecar--auto-restart old))))

@@ -332,6 +332,7 @@ less."
 ;; A package manager makes these of the files' cookies; here they are for
 ;; those who only have the files on their `load-path'.
 (autoload 'dualstack-cancel "dualstack-async")
+(autoload 'dualstack-define-sidecar "dualstack-sidecar-define" nil nil t)
 (autoload 'dualstack-connect "dualstack-connect" nil t)
 (autoload 'dualstack-diagnose "dualstack-diagnose" nil t)
 (autoload 'dualstack-diagnose-bookmark-jump "dualstack-diagnose")
@@ -354,6 +355,7 @@ less."
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-sidecar-status-bookmark-jump "dualstack-sidecar-status")
 (autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
+(autoload 'dualstack-sidecar-write-functions "dualstack-sidecar-define" nil t)
 (autoload 'dualstack-wait-for-port "dualstack-async")
 
 ;; What has options or faces, which `customize-group' loads to show them.
