@@ -258,6 +258,20 @@ They are a name and a key."
     (princ (format "  stopped, process %d is %-16s %8.2f ms\n" pid
                    (if (process-attributes pid) "STILL THERE" "gone") (funcall since)))))
 
+(defun dualstack-demo--next ()
+  "Print what to type next."
+  (princ (format "
+What to type next:
+  1. Put these lines into your init file, and restart Emacs:
+       (add-to-list 'load-path %S)
+       (require 'dualstack)
+       (dualstack-mode 1)
+  2. M-x dualstack-diagnose, and the port of a server of yours: what it costs you
+  3. M-x dualstack-hello: a Python process of your own, with nothing installed
+README.org has the rest; README.zh-CN.org is in Chinese.
+"
+                 (abbreviate-file-name (expand-file-name "lisp" dualstack-demo--root)))))
+
 (defun dualstack-demo ()
   "Run the demo and end Emacs."
   (princ (format "Emacs %s on %s; every refused connect takes a second, as on Windows.\n\n"
@@ -276,6 +290,7 @@ time, and dualstack connect to it in %.2f ms and find a server on either address
   (dualstack-demo--sidecar)
   (unless (zerop dualstack-demo--surprises)
     (princ (format "\n%d rows are not as they should be\n" dualstack-demo--surprises)))
+  (dualstack-demo--next)
   (kill-emacs (min 1 dualstack-demo--surprises)))
 
 (provide 'demo)
