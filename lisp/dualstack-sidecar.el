@@ -63,7 +63,9 @@ the last error."
   (restarts 0) failure
   ;; What `dualstack-sidecar-start' was told, and the environment for it.
   -own-command -modules -path -requirements -python -transport -ready-word -auth -methods -auto-restart -environment
-  (-output "") -stderr -timer -then -else -cancel -again)
+  (-output "") -stderr -timer -then -else -cancel -again
+  ;; Why the connection ended that is being made again; the last one that was.
+  -broken -renewed)
 
 (defvar dualstack-sidecars nil
   "All sidecars of this Emacs that were started, newest first.")
@@ -256,17 +258,16 @@ Nil means that of `dualstack-sidecar-python'."
           (dualstack-sidecar-started sidecar) (float-time)
           (dualstack-sidecar-failure sidecar) nil
           (dualstack-sidecar--output sidecar) ""
+          (dualstack-sidecar--broken sidecar) nil
+          (dualstack-sidecar--renewed sidecar) nil
           (dualstack-sidecar-log sidecar) log
-          (dualstack-sidecar--stderr sidecar)
-          (make-pipe-process :name (concat name " stderr") :noquery t :buffer log
-                             :coding 'utf-8 :sentinel #'ignore
-                             :filter (lambda (_process text)
-                                       (dualstack-sidecar--log-append log text)))
           (dualstack-sidecar--timer sidecar)
           (run-at-time dualstack-sidecar-timeout nil
                        #'dualstack-sidecar--late sidecar))
     (dualstack-sidecar--log-begin log (dualstack-sidecar-command sidecar))
     (dualstack-sidecar--show-in-mode-line)
+    (setf (dualstack-sidecar--stderr sidecar)
+          (dualstack-sidecar--make-stderr (concat name " stderr") log))
     (condition-case err
         (progn
           (setf (dualstack-sidecar-process sidecar)
@@ -274,9 +275,27 @@ Nil means that of `dualstack-sidecar-python'."
           (when (eq (dualstack-sidecar--transport sidecar) 'pipe)
             (dualstack-sidecar--connect-pipe sidecar)))
       (file-error
+       ;; Nothing has read from it yet: later, deleting it could hang Windows.
+       (delete-process (dualstack-sidecar--stderr sidecar))
        (dualstack-sidecar--fail
         sidecar (format "%s does not start: %s" (car (dualstack-sidecar-command sidecar))
                         (error-message-string err)))))))
+
+;; A Windows Emacs hangs for good when it deletes a pipe that it waits to read
+;; from and that somebody can still write to, be it that the child is alive or
+;; what the child has started.  So the pipe has no buffer, which could be killed;
+;; nobody waits for it alone; and it ends by itself when all its writers have.
+(defun dualstack-sidecar--make-stderr (name log)
+  "Return a pipe process called NAME that appends to the buffer LOG."
+  (let* ((buffer (generate-new-buffer " *dualstack-stderr*")) ; Nil would make one, too.
+         (process (make-pipe-process
+                   :name name :noquery t :buffer buffer :coding 'utf-8 :sentinel #'ignore
+                   :filter (lambda (_process text)
+                             (dualstack-sidecar--log-append
+                              log (replace-regexp-in-string "\r\n" "\n" text t t))))))
+    (set-process-buffer process nil)
+    (kill-buffer buffer)
+    process))
 
 (defun dualstack-sidecar--make-process (sidecar)
   "Return a new process of SIDECAR."
@@ -298,7 +317,7 @@ Nil means that of `dualstack-sidecar-python'."
 
 (defun dualstack-sidecar--late (sidecar)
   "Give up SIDECAR, which has not started in time."
-  (dualstack-sidecar--fail
+  (dualstack-sidecar--give-up
    sidecar
    (cond
     ((eq (dualstack-sidecar--transport sidecar) 'pipe)
@@ -380,7 +399,7 @@ ERR is the error of the one before."
      ;; A child that dies has its own report, which tells more.
      (dualstack-sidecar--disarm sidecar)
      (setf (dualstack-sidecar--timer sidecar)
-           (run-at-time dualstack-sidecar--farewell nil #'dualstack-sidecar--fail sidecar
+           (run-at-time dualstack-sidecar--farewell nil #'dualstack-sidecar--give-up sidecar
                         (concat (error-message-string err)
                                 (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
     (`((,host . ,port) . ,others)
@@ -403,7 +422,8 @@ ERR is the error of the one before."
     (dolist (method (dualstack-sidecar--methods sidecar))
       (apply #'dualstack-epc-define-method connection method))
     (dualstack-sidecar--disarm sidecar)
-    (setf (dualstack-sidecar-connection sidecar) connection
+    (setf (dualstack-sidecar--broken sidecar) nil
+          (dualstack-sidecar-connection sidecar) connection
           (dualstack-sidecar-state sidecar) 'running
           (dualstack-epc-connection-on-end connection)
           (lambda (_connection) (dualstack-sidecar--disconnected sidecar connection)))
@@ -458,16 +478,27 @@ are several."
           (t
            (dualstack-sidecar--forget-process sidecar)))))
 
+(defun dualstack-sidecar--after-log (sidecar function)
+  "Call FUNCTION once what SIDECAR's child has written is in its log.
+What it has started may write for ever: wait a moment at most."
+  (let* ((stderr (dualstack-sidecar--stderr sidecar))
+         (timer nil)
+         (once (lambda (&rest _)
+                 (when timer
+                   (cancel-timer timer)
+                   (setq timer nil)
+                   (set-process-sentinel stderr #'ignore)
+                   (funcall function)))))
+    (cond ((process-live-p stderr)
+           (dualstack-sidecar--disarm sidecar)
+           (setf timer (run-at-time dualstack-sidecar--farewell nil once)
+                 (dualstack-sidecar--timer sidecar) timer)
+           (set-process-sentinel stderr once))
+          (t (funcall function)))))
+
 (defun dualstack-sidecar--forget-process (sidecar)
-  "Note that SIDECAR's process has ended, and read what is left of its log."
+  "Note that SIDECAR's process has ended."
   (dualstack-sidecar--disarm sidecar)
-  (let ((stderr (dualstack-sidecar--stderr sidecar)))
-    ;; A few reads, as a program that it has started may write for ever.
-    (cl-loop repeat 50
-             while (and (process-live-p stderr)
-                        (accept-process-output stderr 0.01)))
-    (when stderr
-      (delete-process stderr)))
   (setf (dualstack-sidecar--stderr sidecar) nil)
   (when (memq (dualstack-sidecar-state sidecar) '(starting running stopping))
     (setf (dualstack-sidecar-state sidecar) 'stopped))
@@ -481,12 +512,52 @@ are several."
 
 (defun dualstack-sidecar--disconnected (sidecar connection)
   "Note that CONNECTION, that of SIDECAR, is over.
-A child that goes on without it is of no use, and counts as crashed."
+If its child lives it is made again, once.  A child that goes on without is of
+no use, and counts as crashed."
   (when (and (eq (dualstack-sidecar-state sidecar) 'running)
              (eq connection (dualstack-sidecar-connection sidecar)))
-    (setf (dualstack-sidecar--timer sidecar)
-          (run-at-time dualstack-sidecar--farewell nil
-                       #'dualstack-sidecar--outlived sidecar connection))))
+    (if (dualstack-sidecar--renewable-p sidecar connection)
+        (dualstack-sidecar--renew sidecar connection)
+      (dualstack-sidecar--mourn sidecar connection))))
+
+(defun dualstack-sidecar--renewable-p (sidecar connection)
+  "Return non-nil if CONNECTION of SIDECAR, which has ended, is made again.
+One that was made again and has not served a call since is not."
+  (and (dualstack-sidecar-addresses sidecar)
+       (not (eq (dualstack-sidecar--transport sidecar) 'pipe))
+       (process-live-p (dualstack-sidecar-process sidecar))
+       (or (not (dualstack-sidecar--renewed sidecar))
+           (> (dualstack-epc-connection-calls connection)
+              (dualstack-sidecar--renewed sidecar)))))
+
+;; Emacs on Windows takes a healthy socket for closed now and then.
+(defun dualstack-sidecar--renew (sidecar connection)
+  "Make CONNECTION of SIDECAR, whose child lives, again."
+  (dualstack-log "%s: connects again, as its connection is gone: %s"
+                 (dualstack-sidecar-name sidecar) (dualstack-epc-connection-ended connection))
+  (dualstack-sidecar--disarm sidecar)
+  (setf (dualstack-sidecar-state sidecar) 'starting
+        (dualstack-sidecar--broken sidecar) (dualstack-epc-connection-ended connection)
+        ;; What the proof takes is no service.
+        (dualstack-sidecar--renewed sidecar) (if (dualstack-sidecar-token sidecar) 3 0)
+        (dualstack-sidecar-connection sidecar) nil
+        (dualstack-sidecar--timer sidecar)
+        (run-at-time dualstack-sidecar-timeout nil #'dualstack-sidecar--late sidecar))
+  (dualstack-sidecar--try-next sidecar (dualstack-sidecar-addresses sidecar) nil))
+
+(defun dualstack-sidecar--give-up (sidecar reason)
+  "Note that SIDECAR does not run for REASON, or does not run any longer."
+  (let ((broken (dualstack-sidecar--broken sidecar)))
+    (if broken
+        (dualstack-sidecar--crash sidecar (format "its connection is gone: %s; %s"
+                                                  broken reason))
+      (dualstack-sidecar--fail sidecar reason))))
+
+(defun dualstack-sidecar--mourn (sidecar connection)
+  "Let the child of SIDECAR say within a moment why CONNECTION has ended."
+  (setf (dualstack-sidecar--timer sidecar)
+        (run-at-time dualstack-sidecar--farewell nil
+                     #'dualstack-sidecar--outlived sidecar connection)))
 
 (defun dualstack-sidecar--outlived (sidecar connection)
   "Note that SIDECAR lives on without CONNECTION.
@@ -506,10 +577,19 @@ Start it again if that is wanted."
       (dualstack-sidecar--restart-later sidecar))))
 
 (defun dualstack-sidecar--ended (sidecar process)
-  "Note that PROCESS of SIDECAR has ended."
+  "Note that PROCESS of SIDECAR has ended, and report it when its log is whole."
   (when (eq process (dualstack-sidecar-process sidecar))
-    (let ((state (dualstack-sidecar-state sidecar))
+    (dualstack-sidecar--after-log
+     sidecar (lambda () (dualstack-sidecar--report-end sidecar process)))))
+
+(defun dualstack-sidecar--report-end (sidecar process)
+  "Say why SIDECAR's PROCESS has ended, and do what follows."
+  (when (eq process (dualstack-sidecar-process sidecar))
+    (let ((state (if (dualstack-sidecar--broken sidecar)
+                     'running
+                   (dualstack-sidecar-state sidecar)))
           (status (process-exit-status process)))
+      (setf (dualstack-sidecar--broken sidecar) nil)
       (dualstack-sidecar--forget-process sidecar)
       (pcase state
         ('starting

@@ -155,12 +155,87 @@ def die():
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
     (should (= 1 (dualstack-sidecar-restarts sidecar)))))
 
+(defun dualstack-sidecar-test-break (sidecar)
+  "Break the connection of SIDECAR, as Emacs on Windows does now and then."
+  (delete-process (dualstack-epc-connection-process
+                   (dualstack-sidecar-connection sidecar))))
+
+(dualstack-sidecar-test dualstack-sidecar-connects-again
+  "A connection that breaks while the child lives is made again, with its methods."
+  (let* ((file (make-temp-file "again" nil ".py" "
+from dualstack_epc import current_client
+import time
+def nap():
+    time.sleep(3)
+def ask(x):
+    return current_client().call_sync('twice', [x], timeout=10)
+"))
+         (sidecar (dualstack-sidecar-start
+                   :modules (list file) :wait t
+                   :methods (list (list 'twice (lambda (x) (* 2 x))))))
+         (first (process-id (dualstack-sidecar-process sidecar)))
+         (ends nil))
+    (unwind-protect
+        (dotimes (_ 3)
+          (setq ends nil)
+          (dualstack-epc-call-async (dualstack-sidecar-connection sidecar) 'nap nil
+                                    :then #'error
+                                    :else (lambda (err) (push (car err) ends)))
+          (dualstack-sidecar-test-break sidecar)
+          (dualstack-test-wait (lambda () ends))
+          (dualstack-sidecar-start :wait t)
+          (should (equal ends '(dualstack-epc-closed)))
+          (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
+          (should (equal (dualstack-sidecar-test-call sidecar 'ask 21) 42))
+          (should (= first (process-id (dualstack-sidecar-process sidecar))))
+          (should (= 0 (dualstack-sidecar-restarts sidecar))))
+      (delete-file file))))
+
+(dualstack-sidecar-test dualstack-sidecar-started-program-outlives-it
+  "A program that a method has started, and that writes on, keeps nobody waiting."
+  (let* ((file (make-temp-file "starts" nil ".py" "
+import subprocess, sys
+CODE = r'''
+import sys, time
+end = time.monotonic() + 6
+try:
+    while time.monotonic() < end:
+        print('still here', file=sys.stderr, flush=True)
+        time.sleep(0.05)
+except OSError:
+    pass
+'''
+def start():
+    return subprocess.Popen([sys.executable, '-c', CODE]).pid
+"))
+         (sidecar (dualstack-sidecar-start :modules (list file) :wait t))
+         (pid (dualstack-sidecar-test-call sidecar 'start))
+         start)
+    (unwind-protect
+        (progn
+          (dualstack-test-wait (lambda ()
+                                 (string-match-p "still here"
+                                                 (dualstack-sidecar--log-current
+                                                  (dualstack-sidecar-log sidecar)))))
+          (kill-buffer (dualstack-sidecar-log sidecar))
+          (setq start (float-time))
+          (dualstack-sidecar-stop)
+          (should (< (- (float-time) start) 0.5))
+          (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'stopped)))
+          (should (< (- (float-time) start) 4)))
+      (ignore-errors (dualstack-test-kill pid))
+      (delete-file file))))
+
 (dualstack-sidecar-test dualstack-sidecar-without-its-connection
-  "A sidecar whose connection has closed is not taken for running."
+  "A sidecar whose connection closes again at once is not taken for running."
   (let* ((sidecar (dualstack-sidecar-start :restart t :wait t))
          (first (process-id (dualstack-sidecar-process sidecar))))
-    ;; The method `stop' ends the connection, not the process.
-    (should (eq t (dualstack-sidecar-test-call sidecar 'stop)))
+    (let ((connection (dualstack-sidecar-connection sidecar)))
+      (dualstack-sidecar-test-break sidecar)
+      (dualstack-test-wait (lambda ()
+                             (not (memq (dualstack-sidecar-connection sidecar)
+                                        (list nil connection))))))
+    (dualstack-sidecar-test-break sidecar)
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
     (should (string-match-p "its connection is gone"
                             (cadr (dualstack-sidecar-failure sidecar))))
