@@ -45,7 +45,9 @@ bench: setup compile ## Compare with other clients and servers, side by side
 	@$(VENV_PYTHON) tests/bench/compare.py
 
 bench-connect: setup compile ## Measure connecting against its bounds
-	@"$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el -f dualstack-bench-connect
+	@"$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-connect.el \
+	   -f dualstack-bench-connect; connect=$$?; \
+	 $(VENV_PYTHON) tests/bench/bench_quit.py && exit $$connect
 
 bench-epc: setup compile ## Measure the EPC server and client against their bounds
 	@$(VENV_PYTHON) tests/bench/bench_epc.py; python=$$?; \

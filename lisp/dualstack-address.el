@@ -200,8 +200,9 @@ It is read from the file that getservbyname reads; Lisp cannot call that."
   (cond ((not (and (stringp host) (string-match-p "[^[:space:]]" host)))
          (error "No host %S: give a name or an address, such as \"localhost\"" host))
         ((string-match "\\`\\(\\[.*\\]\\|[^][:]+\\):\\([0-9]+\\)\\'" host)
-         (error "The host %S has a port in it: give %S as host and %s as port"
-                host (dualstack-address--bare-host (match-string 1 host)) (match-string 2 host)))))
+         (let ((port (match-string 2 host)))
+           (error "The host %S has a port in it: give %S as host and %s as port"
+                  host (dualstack-address--bare-host (match-string 1 host)) port)))))
 
 (defun dualstack-address--bare-host (host)
   "Return HOST without the brackets that URLs have round an IPv6 address.

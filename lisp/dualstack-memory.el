@@ -142,15 +142,13 @@ next connection tries the families anew."
 
 ;;;; Connections that end at once
 
-;; The filter and the sentinel are the caller's.  So the process is looked at: as
-;; soon as Emacs waits, after `dualstack-memory--early', and when the peer is to
-;; be connected to again.
+;; The filter and the sentinel are the caller's.  So the process is looked at
+;; after `dualstack-memory--early', and when the peer is to be connected to again.
 
 (defvar dualstack-memory--young nil
   "Connections not older than `dualstack-memory--early', newest first.
-Each is a list (PROCESS PEER FAMILY START POSITION WAITED): START is a time as
-of `float-time', POSITION that of the process mark then.  WAITED is non-nil
-once Emacs has waited while the process was open.")
+Each is a list (PROCESS PEER FAMILY START POSITION), START being a time as
+of `float-time' and POSITION that of the process mark then.")
 
 (defvar dualstack-memory--timer nil
   "The timer that looks at `dualstack-memory--young', or nil.")
@@ -158,46 +156,66 @@ once Emacs has waited while the process was open.")
 (defun dualstack-memory--watch (process peer family)
   "Watch whether the connection PROCESS to PEER by FAMILY ends at once."
   (push (list process peer family (float-time)
-              (marker-position (process-mark process)) nil)
+              (marker-position (process-mark process)))
         dualstack-memory--young)
-  (when dualstack-memory--timer
-    (cancel-timer dualstack-memory--timer))
-  (setq dualstack-memory--timer (run-at-time 0 nil #'dualstack-memory--look)))
+  (unless dualstack-memory--timer
+    (dualstack-memory--set-timer)))
+
+(defun dualstack-memory--set-timer ()
+  "Set the timer for the next look, if there is something to look at."
+  (let ((oldest (nth 3 (car (last dualstack-memory--young)))))
+    (setq dualstack-memory--timer
+          (and oldest
+               (run-at-time (max 0 (- (+ oldest dualstack-memory--early) (float-time)))
+                            nil #'dualstack-memory--look)))))
 
 (defun dualstack-memory--look ()
-  "Note which connections have outlived a wait; judge them when they are due."
-  (dolist (young dualstack-memory--young)
-    (setf (nth 5 young) (eq (process-status (car young)) 'open)))
+  "Judge the young connections, and look again while there are any."
   (dualstack-memory--judge)
-  (setq dualstack-memory--timer
-        (and dualstack-memory--young
-             (run-at-time dualstack-memory--early nil #'dualstack-memory--look))))
+  (dualstack-memory--set-timer))
 
 (defun dualstack-memory--judge ()
   "Learn from the young connections that have ended, and drop the old ones."
   (let ((now (float-time))
-        (rest nil))
-    (dolist (young (prog1 dualstack-memory--young
-                     (setq dualstack-memory--young nil)))
-      (pcase-let ((`(,process ,peer ,family ,start . ,_) young))
+        (young dualstack-memory--young))
+    (setq dualstack-memory--young nil)
+    (dolist (entry (nreverse young))
+      (pcase-let ((`(,process ,peer ,family ,start ,position) entry))
         (cond ((eq (process-status process) 'closed)
-               (when (dualstack-memory--ended-by-peer-p young)
-                 (unless (memq (dualstack-memory--recall peer 'absent)
-                               (remq family '(ipv4 ipv6)))
-                   (dualstack-memory--note peer 'ended family))))
+               (when (and (dualstack-memory--untouched-p process position)
+                          (dualstack-memory--ended-by-peer-p process)
+                          (dualstack-memory--other-p peer family))
+                 (dualstack-memory--note peer 'ended family)))
               ((< (- now start) dualstack-memory--early)
-               (push young rest)))))
-    (setq dualstack-memory--young (nreverse rest))))
+               (push entry dualstack-memory--young)))))))
 
-(defun dualstack-memory--ended-by-peer-p (young)
-  "Return non-nil if the peer of YOUNG, which is closed, may have ended it.
-Emacs's exit status tells, unless the caller has deleted the process since.
-A connection that has put something into its buffer was served."
-  (let* ((process (car young))
-         (mark (marker-position (process-mark process))))
-    (and (or (eq 256 (process-exit-status process))
-             (nth 5 young))
-         (equal mark (nth 4 young)))))
+(defun dualstack-memory--other-p (peer family)
+  "Return non-nil if PEER may have another family to offer than FAMILY."
+  (memq (dualstack-memory--recall peer 'absent) (list nil family)))
+
+(defun dualstack-memory--untouched-p (process position)
+  "Return non-nil if PROCESS, its mark once at POSITION, has inserted nothing.
+One that has was served."
+  (equal position (marker-position (process-mark process))))
+
+(defun dualstack-memory--ended-by-peer-p (process)
+  "Return non-nil if the peer of PROCESS, which is closed, has ended it.
+Emacs's exit status tells, unless the caller has deleted PROCESS since.  Then
+its port does: the side that closes first keeps it for a while (TIME-WAIT, RFC
+9293 section 3.6.1), and nobody can listen there.  Windows allows that."
+  (or (eq 256 (process-exit-status process))
+      (and (not (eq system-type 'windows-nt))
+           (dualstack-memory--port-free-p (process-contact process :local)))))
+
+(defun dualstack-memory--port-free-p (address)
+  "Return non-nil if one can listen at ADDRESS, a vector with a port."
+  (condition-case nil
+      (progn
+        (delete-process
+         (make-network-process :name "dualstack-free" :server t :local address
+                               :reuseaddr nil :noquery t :sentinel #'ignore))
+        t)
+    (error nil)))
 
 (provide 'dualstack-memory)
 

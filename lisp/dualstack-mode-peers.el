@@ -171,11 +171,12 @@ would not try ::1 first."
   "Return a port where nobody listens on ::1, or nil without IPv6."
   (let ((server (ignore-errors
                   (make-network-process :name "dualstack-measure" :server t :noquery t
-                                        :family 'ipv6 :host "::1" :service t
+                                        :local (dualstack-loopback-address 'ipv6 0)
                                         :sentinel #'ignore))))
     (when server
-      (prog1 (process-contact server :service)
-        (delete-process server)))))
+      (let ((local (process-contact server :local)))
+        (delete-process server)
+        (aref local (1- (length local)))))))
 
 (defun dualstack-mode-peers--stop-measuring ()
   "Give up the measure that is under way; it may begin anew."

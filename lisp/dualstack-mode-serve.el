@@ -55,6 +55,7 @@ companion's process is called as the server, with its address added."
   "Return the address for a companion of SERVER, made with ARGS, or nil.
 It is the other loopback address with the same port."
   (let ((local (and (not (plist-get args :type))
+                    (not (plist-get args :local))
                     (process-contact server :local))))
     (when (vectorp local)
       (let ((port (aref local (1- (length local)))))

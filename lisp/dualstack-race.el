@@ -206,8 +206,10 @@ the race ask for, and begins to read."
       (dualstack-race--cancel race))))
 
 (defun dualstack-race--in-turn (race)
-  "Dial the addresses of RACE, blocking, one after the other."
+  "Dial the addresses of RACE, blocking, one after the other.
+Each takes as long as the system does."
   (let ((dualstack-race--nowait nil))
+    (setf (dualstack-race--deadline race) nil)
     (while (dualstack-race--running-p race)
       (dualstack-race--step race))))
 
@@ -420,9 +422,9 @@ filter of t is replaced; it does when the process is continued."
 
 (defun dualstack-race--read-news (race)
   "Act in RACE on the oldest news; return nil if there is none."
-  (dualstack-race--check-lookups race)
   (let ((news (car (last (dualstack-race--news race)))))
-    (when news
+    (if (null news)
+        (dualstack-race--check-lookups race)
       (setf (dualstack-race--news race) (butlast (dualstack-race--news race)))
       (pcase-let ((`(,attempt ,process ,event) news))
         (unless (or (dualstack-attempt--end attempt)
@@ -442,7 +444,8 @@ filter of t is replaced; it does when the process is continued."
            collect attempt))
 
 (defun dualstack-race--check-lookups (race)
-  "End the attempts of RACE whose host name turned out to have no address."
+  "End the attempts of RACE whose host name turned out to have no address.
+Return nil: nothing else is to be done about it."
   (dolist (attempt (dualstack-race--lookups race))
     (let ((reason (dualstack-attempt--failure attempt)))
       (when reason

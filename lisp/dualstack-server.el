@@ -75,10 +75,14 @@ element is nil if t was asked for and the second address has that port taken."
       (unless done
         (dualstack-server--delete leader)))))
 
+;; A server of ours is on both addresses, and needs no companion.
+(defvar dualstack-mode-serve-both)
+
 (defun dualstack-server--listen (args family port)
   "Return a server process made with ARGS for FAMILY at PORT, or t for any.
 Signal `file-error' with the address if the port is taken."
-  (let ((address (dualstack-loopback-address family (if (eq port t) 0 port))))
+  (let ((address (dualstack-loopback-address family (if (eq port t) 0 port)))
+        (dualstack-mode-serve-both nil))
     (condition-case err
         (apply #'make-network-process
                :server (or (plist-get args :server) t) :type nil :nowait nil
@@ -94,13 +98,14 @@ Signal `file-error' with the address if the port is taken."
 (defun dualstack-server--family-p (family)
   "Return non-nil if this machine has the loopback address of FAMILY."
   (condition-case nil
-      (progn (delete-process
-              (make-network-process
-               :name "dualstack-probe" :server t :family family :service t
-               :host (format-network-address
-                      (dualstack-loopback-address family 0) t)
-               :sentinel #'ignore))
-             t)
+      (let ((dualstack-mode-serve-both nil))
+        (delete-process
+         (make-network-process
+          :name "dualstack-probe" :server t :family family :service t
+          :host (format-network-address
+                 (dualstack-loopback-address family 0) t)
+          :sentinel #'ignore))
+        t)
     (error nil)))
 
 (defun dualstack-server--report (servers args)

@@ -144,7 +144,7 @@ says why the address failed."
                  (format "%s %s"
                          (dualstack-address-string
                           (dualstack-attempt--address attempt))
-                         (if (and (eq outcome 'timeout) (dualstack--impatient-p args))
+                         (if (and (eq outcome 'timeout) (dualstack--impatient-p args attempts))
                              (format "no answer within %s s" dualstack-loopback-patience)
                            outcome))))
              attempts "; "))
@@ -307,7 +307,7 @@ less."
       (let* ((attempts dualstack--last-attempt-records)
              (outcomes (mapcar #'dualstack-attempt--outcome attempts))
              (reason (pcase (dualstack-race--state race)
-                       ('timeout (if (dualstack--impatient-p args)
+                       ('timeout (if (dualstack--impatient-p args attempts)
                                      "Connection refused"
                                    "Connection timed out"))
                        ('cancelled "Quit")
@@ -317,10 +317,15 @@ less."
                 args
                 (list :attempts (dualstack--describe-attempts attempts args))))))
 
-(defun dualstack--impatient-p (args)
-  "Return non-nil if silence means to the client ARGS that nobody listens."
+(defun dualstack--impatient-p (args attempts)
+  "Return non-nil if the silence of ATTEMPTS means that nobody listens.
+They were made for the client ARGS; a shorter timeout means nothing."
   (and dualstack-loopback-patience
-       (dualstack-localhost-p (plist-get args :host))))
+       attempts
+       (dualstack-localhost-p (plist-get args :host))
+       (>= (- (dualstack-attempt--end (car attempts))
+              (dualstack-attempt--start (car attempts)))
+           (* 0.9 dualstack-loopback-patience))))
 
 ;;;; Version
 

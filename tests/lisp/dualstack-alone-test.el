@@ -64,6 +64,7 @@ Its 127.0.0.1 is silent; a server listens on ::1."
        (dualstack-forget)
        (let* ((ran nil)
               (inside nil)
+              (exit (dualstack-test-python-command "pass"))
               (note (lambda (what) (push (cons what inside) ran)))
               (server (dualstack-test-server
                        'ipv4 :log (lambda (&rest _) (funcall note 'log))))
@@ -81,7 +82,7 @@ Its 127.0.0.1 is silent; a server listens on ::1."
               process)
          ;; Ripe, all of them.
          (sleep-for 0)
-         (call-process shell-file-name nil nil nil shell-command-switch "exit 0")
+         (apply #'call-process (car exit) nil nil nil (cdr exit))
          (setq inside t)
          (setq process (funcall open port))
          (setq inside nil)

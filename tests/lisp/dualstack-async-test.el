@@ -24,6 +24,7 @@
 ;;; Code:
 
 (require 'dualstack-test-helper)
+(require 'dualstack-async)
 
 (dualstack-deftest dualstack-async-then ()
   "The function THEN gets the open process, with all that was asked for."
@@ -89,6 +90,47 @@
         (dualstack-cancel handle))
       (accept-process-output nil 0.05)
       (should-not called))))
+
+(dualstack-deftest dualstack-async-cancel-after-the-failure ()
+  "Nor is ELSE called if the race has failed by then, but was not told of."
+  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
+    (let ((dualstack-policy 'ipv4)
+          (called nil))
+      (dotimes (_ 5)
+        (let* ((handle (dualstack-open-async "localhost" port
+                                             :then (lambda (_) (setq called t))
+                                             :else (lambda (_) (setq called t))))
+               (process (dualstack-attempt--process
+                         (car (dualstack-race--attempts handle)))))
+          ;; Outside any wait, so that the timer that tells cannot have run.
+          (funcall (process-sentinel process) process "failed with code 111\n")
+          (should (eq (dualstack-race--state handle) 'failed))
+          (dualstack-cancel handle)))
+      (accept-process-output nil 0.05)
+      (should-not called))))
+
+(dualstack-deftest dualstack-async-more-than-may-race ()
+  "Those beyond the limit wait for their turn, and all are connected."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let ((dualstack-async--limit 3)
+          (opened nil)
+          ;; A Windows Emacs has room for 32 sockets, the server's included.
+          (count (if (eq system-type 'windows-nt) 6 20))
+          (most 0))
+      (let ((handles (cl-loop repeat count
+                              collect (dualstack-open-async
+                                       "localhost" (dualstack-test-port server)
+                                       :then (lambda (process) (push process opened))))))
+        (dualstack-test-wait
+         (lambda ()
+           (setq most (max most (cl-count-if
+                                 (lambda (race)
+                                   (and (dualstack-race--running-p race)
+                                        (not (dualstack-race--held-p race))))
+                                 handles)))
+           (= count (length opened))))
+        (should (<= most 3)))
+      (mapc #'delete-process opened))))
 
 (dualstack-deftest dualstack-async-callback-that-signals ()
   "An error in a caller's function harms nothing else."

@@ -156,6 +156,54 @@ with another's reply."
       (signal-process pid 'SIGCONT)
       (dualstack-fault-sidecar-end sidecar))))
 
+(dualstack-deftest dualstack-fault-one-connection-each ()
+  "First contacts with a server on both families make one connection each.
+Other processes load the machine meanwhile, and half of the contacts do not
+wait for theirs."
+  (dualstack-test-with-child (server dualstack-test-python "-c" "
+import selectors, socket, sys
+from dualstack_epc.net.listener import open_listener
+listener = open_listener('dual', 0)
+print(listener.port, flush=True)
+count = 0
+while True:
+    client, _ = listener.accept()
+    count += 1
+    if client.recv(1) == b'?':
+        client.sendall(b'%d\\n' % count)
+    client.close()
+")
+    (let ((port (dualstack-test-child-port server))
+          (load (cl-loop repeat 4
+                         collect (make-process
+                                  :name "load" :noquery t :connection-type 'pipe
+                                  :command (dualstack-test-python-command
+                                            "while True: pass")
+                                  :sentinel #'ignore)))
+          (rounds (* 1000 dualstack-fault-times))
+          (answer ""))
+      (unwind-protect
+          (progn
+            (dotimes (i rounds)
+              (dualstack-forget)
+              (let ((process nil))
+                (if (= 0 (% i 2))
+                    (setq process (dualstack-open-network-stream "peer" nil "localhost" port))
+                  (dualstack-open-async "localhost" port
+                                        :then (lambda (opened) (setq process opened)))
+                  (dualstack-test-wait (lambda () process) 60))
+                (set-process-sentinel process #'ignore)
+                (delete-process process)))
+            (let ((last (make-network-process :name "last" :remote (vector 127 0 0 1 port)
+                                              :noquery t :sentinel #'ignore
+                                              :filter (lambda (_process text)
+                                                        (setq answer (concat answer text))))))
+              (process-send-string last "?")
+              (dualstack-test-wait (lambda () (string-suffix-p "\n" answer)) 60)
+              (delete-process last)))
+        (mapc #'delete-process load))
+      (should (= (string-to-number answer) (1+ rounds))))))
+
 (dualstack-deftest dualstack-fault-1000-connections ()
   "One Emacs has 1,000 connections open at once, 500 on each family."
   (when (eq system-type 'windows-nt)

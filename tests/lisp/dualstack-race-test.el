@@ -241,28 +241,23 @@
         (should (eq (process-status process) 'open))
         (delete-process process)))))
 
-(defmacro dualstack-race-test-with-quit (seconds &rest body)
-  "Run BODY, and quit after SECONDS, as by a thread that types.
-Nobody's timer runs in a race."
-  (declare (indent 1))
-  `(let ((inhibit-quit t)
-         (thread (make-thread (lambda ()
-                                (sleep-for ,seconds)
-                                (let ((inhibit-quit t))
-                                  (setq quit-flag t))))))
-     (prog1
-         (unwind-protect
-             (let ((inhibit-quit nil))
-               ,@body)
-           ;; The thread, too, may have been quit.
-           (condition-case nil (thread-join thread) (quit nil)))
-       ;; Not in the former: its end restores the flag.
-       (setq quit-flag nil))))
+(defmacro dualstack-race-test-with-quit (function count &rest body)
+  "Run BODY, and quit when FUNCTION is called for the COUNTth time.
+FUNCTION is a symbol.  Nobody's timer runs in a race."
+  (declare (indent 2))
+  `(let* ((calls 0)
+          (quit (lambda (&rest _)
+                  (when (= ,count (setq calls (1+ calls)))
+                    (setq quit-flag t)))))
+     (advice-add ,function :before quit)
+     (unwind-protect
+         (progn ,@body)
+       (advice-remove ,function quit))))
 
 (dualstack-deftest dualstack-race-quit ()
   "Quitting during the wait closes every attempt."
   (dualstack-test-with-stall (port "--black-hole")
-    (dualstack-race-test-with-quit 0.05
+    (dualstack-race-test-with-quit 'dualstack-race--time-left 2
       (should (eq 'quit
                   (condition-case nil
                       (dualstack-race-test--run
@@ -275,17 +270,30 @@ Nobody's timer runs in a race."
   "Wherever quitting hits, nothing is left; the clean-up check sees to that."
   (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
     (dualstack-test-with-servers ((six 'ipv6 :service port))
-      (dotimes (i 100)
-        (dualstack-race-test-with-quit (* i 0.0003)
-          (setq inhibit-quit t)
-          (let ((process (with-local-quit
-                           (dualstack-make-network-process
-                            :name "test" :host "localhost" :service port))))
-            (when process
-              (delete-process process))))
-        (dualstack-forget)
-        (should-not (get-process "test"))
-        (mapc #'delete-process (dualstack-test-accepted six))))))
+      (dolist (function '(dualstack-attempt--dial dualstack-attempt--close
+                          dualstack-attempt--adopt dualstack-attempt--failure
+                          dualstack-race--attempt-next dualstack-race--connected
+                          dualstack-race--settle dualstack-race--time-left
+                          dualstack-race--read-news dualstack-race--adopt
+                          dualstack-alone--call dualstack-alone--release
+                          dualstack-memory--order dualstack--note dualstack--adopt
+                          dualstack--learn dualstack-memory--watch))
+        (dotimes (count 3)
+          (dualstack-forget)
+          (let ((outcome
+                 (condition-case nil
+                     (dualstack-race-test-with-quit function (1+ count)
+                       (let ((process (dualstack-make-network-process
+                                       :name "test" :host "localhost" :service port)))
+                         (delete-process process)
+                         'connected))
+                   (quit 'quit))))
+            (ert-info ((format "%s, call %d: %s" function (1+ count) outcome))
+              (should-not (get-process "test"))
+              (should-not quit-flag)
+              (when (= count 0)
+                (should (eq outcome 'quit)))))
+          (mapc #'delete-process (dualstack-test-accepted six)))))))
 
 (dualstack-deftest dualstack-race-quit-where-inhibited ()
   "In a timer, quitting ends the wait at once and stays pending."

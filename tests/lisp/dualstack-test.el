@@ -246,6 +246,52 @@ That is on first contact, and then with the family remembered."
              "dualstack-policy" (cadr (should-error (dualstack-open-network-stream
                                                      "peer" nil "localhost" 80)))))))
 
+(dualstack-deftest dualstack-errors-as-they-came ()
+  "What is wrong with the arguments is told as `make-network-process' tells it."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((port (dualstack-test-port server)))
+      (dolist (args (list (list :host "localhost" :service port)
+                          (list :name 'symbol :host "localhost" :service port)
+                          (list :name 5 :host "localhost" :service port)
+                          (list :name "x" :host "localhost" :service port :coding 'no-such)
+                          (list :name "x" :host "localhost" :service port :buffer 5)
+                          (list :name "x" :host "localhost" :service port
+                                :filter-multibyte t :linger 'nonsense)))
+        (let ((own (condition-case err
+                       (progn (delete-process (apply #'make-network-process args)) nil)
+                     (error err)))
+              (ours (condition-case err
+                        (progn (delete-process
+                                (apply #'dualstack-make-network-process args))
+                               nil)
+                      (error err))))
+          (should (equal own ours)))))))
+
+(dualstack-deftest dualstack-port-zero ()
+  "Port 0 is a connection that fails, not a mistake of the caller."
+  (dolist (open (list (lambda () (dualstack-open-network-stream "peer" nil "localhost" 0))
+                      (lambda () (dualstack-open-async "localhost" 0))))
+    (should-error (funcall open) :type 'file-error)))
+
+(dualstack-deftest dualstack-hosts-as-in-urls ()
+  "Brackets are taken off an IPv6 literal; a port in the host is pointed out."
+  (dualstack-test-with-servers ((six 'ipv6))
+    (let* ((port (dualstack-test-port six))
+           (process (dualstack-open-network-stream "peer" nil "[::1]" port)))
+      (should (equal (process-contact process) (list "::1" port)))
+      (delete-process process)
+      (setq process nil)
+      (dualstack-open-async "[::1]" port :then (lambda (opened) (setq process opened)))
+      (dualstack-test-wait (lambda () process))
+      (delete-process process)))
+  (pcase-dolist (`(,host . ,hint) '(("localhost:6008" . "give \"localhost\" as host and 6008")
+                                    ("127.0.0.1:80" . "give \"127.0.0.1\" as host and 80")
+                                    ("[::1]:80" . "give \"::1\" as host and 80")))
+    (dolist (open (list (lambda () (dualstack-open-network-stream "peer" nil host 80))
+                        (lambda () (dualstack-open-async host 80))
+                        (lambda () (dualstack-wait-for-port host 80))))
+      (should (string-match-p (regexp-quote hint) (cadr (should-error (funcall open))))))))
+
 (dualstack-deftest dualstack-others-pass-through ()
   "What is no client of a host name is for `make-network-process' alone."
   (let ((server (dualstack-make-network-process

@@ -170,18 +170,88 @@ DOCSTRING and BODY are as for `dualstack-deftest'."
       (dualstack-mode 0))))
 
 (dualstack-windows-deftest dualstack-windows-none
-  "Without a server the error names each address and Windows' reason.
-Emacs loses the news of one refusal in some tries, hence several."
-  (dotimes (_ 5)
-    (let ((err (cdr (dualstack-windows-open 'none))))
-      (should (eq (car err) 'file-error))
-      (should (equal (nth 1 err) "make client process failed"))
-      (let ((attempts (plist-get (nthcdr 3 err) :attempts)))
-        (message "none: %s" attempts)
-        (should (equal attempts
-                       (format "127.0.0.1:%d Connection refused; [::1]:%d Connection refused"
-                               (alist-get 'none dualstack-windows-ports)
-                               (alist-get 'none dualstack-windows-ports))))))))
+  "Without a server that is known after `dualstack-loopback-patience'."
+  (dotimes (_ 3)
+    (pcase-let ((`(,time . ,err) (dualstack-windows-open 'none))
+                (port (alist-get 'none dualstack-windows-ports)))
+      (should (< time (+ dualstack-loopback-patience 0.4)))
+      (should (equal (seq-take err 3)
+                     '(file-error "make client process failed" "Connection refused")))
+      (should (member (plist-get (nthcdr 3 err) :attempts)
+                      (list (format "127.0.0.1:%d Connection refused; \
+\[::1]:%d Connection refused" port port)
+                            (format "127.0.0.1:%d no answer within 0.5 s; \
+\[::1]:%d no answer within 0.5 s" port port)))))))
+
+(dualstack-windows-deftest dualstack-windows-wrong-memory
+  "A server that has moved is reached nearly as soon as without a memory."
+  (dualstack-memory--remember (alist-get 'ipv4 dualstack-windows-ports) 'ipv6)
+  (pcase-let ((`(,time ,address ,answer) (dualstack-windows-open 'ipv4)))
+    (message "a wrong memory: %.1f ms" (* 1000 time))
+    (should (< time 0.3))
+    (should (equal (list address answer) (list (dualstack-windows-address 'ipv4) "hello")))))
+
+(defun dualstack-windows-nowait (kind)
+  "Connect to the server of KIND with `:nowait', and return what came of it.
+That is a list (SECONDS STATUS EVENTS ANSWER)."
+  (let* ((start (float-time))
+         (events nil) (answer "") (opened nil)
+         (process (make-network-process
+                   :name "nowait" :host "localhost" :nowait t :noquery t
+                   :service (alist-get kind dualstack-windows-ports)
+                   :filter (lambda (_process text) (setq answer (concat answer text)))
+                   :sentinel (lambda (_process event) (push event events))))
+         (status (process-status process)))
+    (with-timeout (5)
+      (while (not (or events (eq (process-status process) 'open)))
+        (accept-process-output nil 0.005)))
+    (setq opened (- (float-time) start))
+    (when (eq (process-status process) 'open)
+      (process-send-string process "1")
+      (with-timeout (5)
+        (while (< (length answer) 5)
+          (accept-process-output nil 0.01))))
+    (set-process-sentinel process #'ignore)
+    (delete-process process)
+    (list opened status events answer)))
+
+(dualstack-windows-deftest dualstack-windows-mode-nowait
+  "Clients in the background are open soon, with one event after the call."
+  (dualstack-mode 1)
+  (unwind-protect
+      (progn
+        (dolist (kind '(ipv4 dual))
+          (dolist (memory '(nil ipv4 ipv6))
+            (let ((port (alist-get kind dualstack-windows-ports)))
+              (dualstack-forget)
+              (when memory
+                (dualstack-memory--remember port memory))
+              (pcase-let ((`(,time ,status ,events ,answer) (dualstack-windows-nowait kind)))
+                (message ":nowait, %s, %s remembered: %.1f ms" kind memory (* 1000 time))
+                (should (< time 0.5))
+                (should (equal answer "hello"))
+                (should (equal (list status events)
+                               (if (and (eq kind 'dual) (eq memory 'ipv6))
+                                   '(open nil)
+                                 '(connect ("open\n")))))))))
+        (dualstack-forget)
+        (dualstack-windows-open 'ipv6 :plain t)
+        (pcase-let ((`(,time ,status ,events ,answer) (dualstack-windows-nowait 'ipv6)))
+          (message ":nowait, ::1 remembered: %.1f ms" (* 1000 time))
+          (should (equal (list status events answer) '(open nil "hello"))))
+        (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer))))
+    (dualstack-mode 0)))
+
+(dualstack-windows-deftest dualstack-windows-many-at-once
+  "Twenty asynchronous connections to a server on ::1 are all made."
+  (let ((opened nil) (failed nil))
+    (dotimes (_ 20)
+      (dualstack-open-async "localhost" (alist-get 'ipv6 dualstack-windows-ports)
+                            :then (lambda (process) (push process opened))
+                            :else (lambda (err) (push err failed))))
+    (dualstack-test-wait (lambda () (= 20 (+ (length opened) (length failed)))) 30)
+    (should-not failed)
+    (mapc #'delete-process opened)))
 
 (provide 'dualstack-windows-test)
 
