@@ -266,17 +266,22 @@ Signal `file-error' if all fail, and `quit', if that is allowed, on quitting."
          (race (apply #'dualstack-race--run addresses args
                       :coding (dualstack-attempt--coding args)
                       (dualstack--race-options (plist-get args :host))))
-         (winner (dualstack-race--winner race)))
+         (winner (dualstack-race--winner race))
+         (process nil))
+    (unless (eq (dualstack-race--state race) 'cancelled)
+      (dualstack--note args race)
+      (when winner
+        (setq process (dualstack--adopt race args winner))))
     ;; Also a quit that came when it was not allowed: it would lose the process.
     (when (and quit-allowed quit-flag)
-      (dualstack-race--cancel race)
+      (when process
+        (set-process-sentinel process #'ignore)
+        (delete-process process))
       (let ((inhibit-quit nil))
         (eval '(ignore nil) t)))
-    (dualstack--note args race)
-    (if winner
-        (dualstack--adopt race args winner)
-      (let ((failure (dualstack--error race args)))
-        (signal (car failure) (cdr failure))))))
+    (or process
+        (let ((failure (dualstack--error race args)))
+          (signal (car failure) (cdr failure))))))
 
 (defun dualstack--adopt (race args winner)
   "Return the process of WINNER, which won RACE for ARGS, and watch its end."
