@@ -331,15 +331,18 @@ Nil means that of `dualstack-sidecar-python'."
 
 (defun dualstack-sidecar--connect-pipe (sidecar)
   "Connect to SIDECAR, whose process has begun, over its own streams."
-  (setf (dualstack-sidecar-address sidecar) "its pipe"
-        (dualstack-sidecar--cancel sidecar)
-        (dualstack-sidecar--pipe-open
-         (dualstack-sidecar-process sidecar) (dualstack-sidecar--ready-word sidecar)
-         (dualstack-sidecar-log sidecar)
-         (lambda (connection) (dualstack-sidecar--ready sidecar connection))
-         (lambda (reason)
-           (when (eq (dualstack-sidecar-state sidecar) 'starting)
-             (dualstack-sidecar--fail sidecar reason))))))
+  (setf (dualstack-sidecar-address sidecar) "its pipe")
+  (condition-case nil
+      (setf (dualstack-sidecar--cancel sidecar)
+            (dualstack-sidecar--pipe-open
+             (dualstack-sidecar-process sidecar) (dualstack-sidecar--ready-word sidecar)
+             (dualstack-sidecar-log sidecar)
+             (lambda (connection) (dualstack-sidecar--ready sidecar connection))
+             (lambda (reason)
+               (when (eq (dualstack-sidecar-state sidecar) 'starting)
+                 (dualstack-sidecar--fail sidecar reason)))))
+    ;; It has ended already: its end says why.
+    (dualstack-epc-closed nil)))
 
 ;;;; The announcement
 

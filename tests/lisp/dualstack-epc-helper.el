@@ -157,6 +157,7 @@ BINDINGS is (CONNECTION CODE), CODE being Python that defines functions."
                     :command (list dualstack-test-python "-c"
                                    (concat "import os\n"
                                            "from dualstack_epc.rpc import serve, stdio\n"
+                                           "stdin = serve._take_stdin()\n"
                                            "stream = serve._take_stdout(None)\n"
                                            "from dualstack_epc.rpc.core import Server\n"
                                            "server = Server(None)\n"
@@ -164,7 +165,7 @@ BINDINGS is (CONNECTION CODE), CODE being Python that defines functions."
                                            "    name = name or function.__name__\n"
                                            "    server.register_function(function, name)\n"
                                            "f(lambda *a: a, 'echo')\n" code
-                                           "\nstdio.serve(server, os.dup(stream.fileno()),"
+                                           "\nstdio.serve(server, stdin, os.dup(stream.fileno()),"
                                            " hung_up=lambda: None, pass_log=False)\n"
                                            "os._exit(0)")))))
         (set-process-sentinel (get-buffer-process " *test stderr*") #'ignore)
