@@ -82,7 +82,12 @@ the frame would be too large."
   "Return VALUE printed, in bytes, as a peer can read it.
 Signal `dualstack-epc--scan-refused' with a reason if it cannot cross, or
 would come back as another."
-  (let ((payload (encode-coding-string (dualstack-epc-codec--print value) 'utf-8-unix t)))
+  (let* ((text (dualstack-epc-codec--print value))
+         (payload (encode-coding-string text 'utf-8-unix t)))
+    ;; As UTF-8 they are no characters, and would be read as bytes.
+    (when (and (multibyte-string-p text)
+               (string-match-p "[\xd800-\xdfff\x110000-\x3fff7f]" text))
+      (dualstack-epc--scan-refuse "a character that Unicode does not have"))
     (when (and (string-match-p "\\\\[23]" payload)
                (dualstack-epc-codec--raw-p value))
       (dualstack-epc--scan-refuse "a multibyte string with raw bytes"))

@@ -74,7 +74,7 @@ the next event, so one job for each timer would be one for each event."
 (defun dualstack-epc-later-short (text length)
   "Return TEXT, which a peer may have sent, as one line of LENGTH columns."
   (truncate-string-to-width
-   (replace-regexp-in-string "\n" "\\n" (substring text 0 (min length (length text))) t t)
+   (replace-regexp-in-string "\n" "\\n" (substring text 0 (min (1+ length) (length text))) t t)
    length nil nil "..."))
 
 (defun dualstack-epc--later-run-one (job)
