@@ -49,6 +49,7 @@ def wait_plain():
     except Exception as error:
         note('raised ' + type(error).__name__)
 def wait_generator():
+    note('begun')
     try:
         while True:
             yield 1
@@ -88,17 +89,27 @@ f(lambda: list(events), 'events')
      (let ((events (dualstack-epc-call connection 'events nil)))
        (cl-every (lambda (name) (member name events)) names)))))
 
+(defun dualstack-epc-last-test-when-begun (connection count function)
+  "Call FUNCTION once COUNT calls of CONNECTION have begun in Python."
+  (dualstack-epc-call-async
+   connection 'events nil
+   :then (lambda (events)
+           (if (>= (cl-count "begun" events :test #'equal) count)
+               (funcall function)
+             (run-at-time 0.02 nil #'dualstack-epc-last-test-when-begun
+                          connection count function)))))
+
 ;;;; Cancelling what Python does
 
 (dualstack-deftest dualstack-epc-last-timeout-cancels ()
   "A call whose time is over ends in Python, the very first one too."
   (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
     (should (eq (car (dualstack-epc-test-error
-                      (dualstack-epc-call connection 'wait_plain nil :timeout 0.1)))
+                      (dualstack-epc-call connection 'wait_plain nil :timeout 1)))
                 'dualstack-epc-timeout))
     (dualstack-epc-last-test-events connection "raised CallCancelledError")
     (let (err)
-      (dualstack-epc-call-async connection 'wait_async nil :timeout 0.3
+      (dualstack-epc-call-async connection 'wait_async nil :timeout 1
                                 :else (lambda (e) (setq err e)))
       (dualstack-test-wait (lambda () err))
       (should (eq (car err) 'dualstack-epc-timeout))
@@ -107,7 +118,7 @@ f(lambda: list(events), 'events')
 (dualstack-deftest dualstack-epc-last-quit-cancels ()
   "C-g ends the call in Python."
   (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
-    (run-at-time 0.3 nil (lambda () (setq quit-flag t)))
+    (dualstack-epc-last-test-when-begun connection 1 (lambda () (setq quit-flag t)))
     (should (eq 'quit (condition-case nil
                           (dualstack-epc-call connection 'wait_generator nil)
                         (quit 'quit))))
@@ -122,7 +133,9 @@ f(lambda: list(events), 'events')
       (dualstack-epc-last-test-events connection "begun")
       (dualstack-epc-cancel connection handle)
       (dualstack-epc-last-test-events connection "cancelled async"))
-    (let ((unread-command-events (list ?x)))
+    (let ((unread-command-events nil))
+      (dualstack-epc-last-test-when-begun
+       connection 2 (lambda () (setq unread-command-events (list ?x))))
       (should (eq 'typed (dualstack-epc-call connection 'wait_plain nil
                                              :cancel-on-input 'typed))))
     (dualstack-epc-last-test-events connection "raised CallCancelledError")))

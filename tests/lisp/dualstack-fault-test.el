@@ -135,6 +135,19 @@ with another's reply."
                            "hello"))))
       (dualstack-fault-sidecar-end sidecar))))
 
+(defun dualstack-fault-stopped-p (pid)
+  "Return non-nil if every thread of the process PID has stopped.
+It takes a signal's time until they have.  Where that is not to be seen, the
+first one is asked."
+  (let ((threads (file-expand-wildcards (format "/proc/%d/task/*/stat" pid))))
+    (if threads
+        (cl-every (lambda (file)
+                    (with-temp-buffer
+                      (ignore-errors (insert-file-contents file))
+                      (string-match-p ") [Tt] " (buffer-string))))
+                  threads)
+      (member (alist-get 'state (process-attributes pid)) '("T" nil)))))
+
 (dualstack-deftest dualstack-fault-stopped ()
   "A sidecar that is stopped lets calls time out, and answers when it goes on."
   (when (eq system-type 'windows-nt)
@@ -148,6 +161,7 @@ with another's reply."
     (unwind-protect
         (dotimes (_ (* 2 dualstack-fault-times))
           (signal-process pid 'SIGSTOP)
+          (dualstack-test-wait (lambda () (dualstack-fault-stopped-p pid)))
           (should (eq 'dualstack-epc-timeout
                       (car (should-error (dualstack-epc-call connection 'hello nil
                                                              :timeout 0.2)))))
