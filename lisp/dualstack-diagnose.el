@@ -244,7 +244,7 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
                         (dualstack-diagnose-draw--ours probes))))))
 
 (defun dualstack-diagnose--follow-theme (_window)
-  "Draw this buffer's picture anew if the theme has other colors now."
+  "Redraw this buffer's picture if the theme's colors have changed."
   (when (and dualstack-diagnose--colors dualstack-diagnose--facts)
     (let ((colors (dualstack-diagnose-draw--colors)))
       (unless (equal colors dualstack-diagnose--colors)
@@ -305,7 +305,7 @@ It has no user names or paths in it."
 
 ;;;###autoload
 (defun dualstack-diagnose-bookmark-jump (bookmark)
-  "Make the diagnosis that BOOKMARK is of, anew."
+  "Repeat the diagnosis of BOOKMARK."
   (apply #'dualstack-diagnose (cdr (assq 'peer (cdr bookmark))))
   (set-buffer "*dualstack-diagnose*"))
 

@@ -49,7 +49,7 @@
 
 ;;;###autoload
 (defun dualstack-epc-toggle-log ()
-  "Begin, or cease, to log EPC messages in *dualstack-log*."
+  "Start or stop logging EPC messages in *dualstack-log*."
   (interactive)
   (setq dualstack-epc-log-events (not dualstack-epc-log-events))
   (message "EPC messages are %s logged in *dualstack-log*"

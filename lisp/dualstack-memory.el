@@ -131,7 +131,7 @@ It is that of ADDRESSES, but for what is remembered."
 (defun dualstack-forget (&optional host service)
   "Forget which address family answered at HOST and SERVICE.
 Without arguments, and when called as a command, forget them all.  The
-next connection tries the families anew."
+next connection tries both families again."
   (interactive)
   (if host
       (remhash (dualstack-memory--peer host (dualstack-address--port service))

@@ -179,7 +179,7 @@ would not try ::1 first."
         (aref local (1- (length local)))))))
 
 (defun dualstack-mode-peers--stop-measuring ()
-  "Give up the measure that is under way; it may begin anew."
+  "Give up the measure that is under way; it may begin again later."
   (let ((running dualstack-mode-peers--cost))
     (unless (numberp running)
       (setq dualstack-mode-peers--cost nil)

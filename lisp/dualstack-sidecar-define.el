@@ -171,7 +171,7 @@ Package managers link Lisp files: it may be beside what a link points to."
       (expand-file-name file directory)))
 
 (defun dualstack-sidecar-define--call-async (name method args else keys)
-  "Call METHOD with ARGS in the declared sidecar NAME, and start that if need be.
+  "Call METHOD with ARGS in the declared sidecar NAME, and start that if necessary.
 KEYS, with ELSE, are for `dualstack-epc-call-async'.  Return what cancels that."
   (let* ((over nil)
          (cancel (lambda () (setq over t))))

@@ -151,7 +151,7 @@ Its id is a plist with `:directory', `:needs', `:size', `:made' and `:users'."
   (or (tabulated-list-get-id) (user-error "No environment in this line")))
 
 (defun dualstack-sidecar-environments-rebuild ()
-  "Make the environment in this line anew; what is there works until that is done."
+  "Rebuild the environment in this line; the old one works until that is done."
   (interactive)
   (let* ((id (dualstack-sidecar-environments--this))
          (buffer (current-buffer))

@@ -29,7 +29,7 @@
 (require 'dualstack-sidecar-python)
 
 (defun dualstack-sidecar--special-buffer (name)
-  "Return the buffer called NAME for what a child writes; make it if need be."
+  "Return the buffer called NAME for what a child writes; create it if necessary."
   (with-current-buffer (get-buffer-create name)
     (unless (derived-mode-p 'special-mode)
       (special-mode)
@@ -39,7 +39,7 @@
     (current-buffer)))
 
 (defun dualstack-sidecar--log-buffer (name)
-  "Return the buffer for what the sidecar called NAME writes; make it if need be."
+  "Return the buffer, new if necessary, for what the sidecar called NAME writes."
   (dualstack-sidecar--special-buffer (format "*dualstack-sidecar %s*" name)))
 
 (defvar-local dualstack-sidecar--log-file nil

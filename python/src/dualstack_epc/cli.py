@@ -140,7 +140,7 @@ def _add_environment_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--requires-python", metavar="VERSIONS", help="such as >=3.11")
     parser.add_argument("--user", default="", metavar="NAME", help="the sidecar that asks for it")
-    parser.add_argument("--rebuild", action="store_true", help="make it anew")
+    parser.add_argument("--rebuild", action="store_true", help="rebuild it")
     parser.add_argument("--list", action="store_true", help="tell of those that are there instead")
     parser.add_argument("--exit-on-eof", action="store_true", help="end when standard input does")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What takes the place of python-epc: the only room that knows `epc` and `sexpdata`."""
+"""The drop-in replacement for python-epc: the only package that knows `epc` and `sexpdata`."""
 
 from __future__ import annotations
 

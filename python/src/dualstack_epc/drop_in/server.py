@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`DualStackEPCServer`, which takes the place of python-epc's servers.
+"""`DualStackEPCServer`, a drop-in replacement for python-epc's servers.
 
 It is python-epc's class with its parts exchanged: the two sockets are a `Listener`'s, connections
 are served by a `Peer` each, and calls run in a `WorkerPool`.

@@ -59,9 +59,9 @@ class Maker:
             self._runner.stop()
 
     def ensure(self, needs: Needs, user: str = "", *, rebuild: bool = False) -> Path:
-        """Return the interpreter of an environment with what NEEDS says, making it if need be.
+        """Return the interpreter of an environment with what NEEDS says, making it if necessary.
 
-        USER, the name of a sidecar, is noted as one that uses it.  With REBUILD it is made anew.
+        USER, the name of a sidecar, is noted as one that uses it.  With REBUILD it is made again.
         Raise `EnvironmentProblem`.
         """
         plan = _plan(needs)

@@ -92,7 +92,7 @@ class ClientHandler(Service):
         self.peer.run()
 
     def finish(self) -> None:
-        """Cease to be a client."""
+        """Stop being a client."""
         self.server.remove_client(self)
 
     # What `Peer` asks for.
