@@ -42,6 +42,8 @@ server = Server(("localhost", 0))
 rows = [[i, "row %d" % i, ["ok", "c%d" % i], i * 1.5] for i in range({rows})]
 server.register_function(lambda *args: args, "echo")
 server.register_function(lambda: rows, "rows")
+server.register_function(len, "count")
+server.register_function(lambda count: "x" * count, "text")
 server.print_port()
 server.serve_forever()
 """

@@ -95,28 +95,66 @@ There is one that does not count first.  Three are enough after a second."
     (while (> left 0)
       (accept-process-output nil 0.01))))
 
+(defun dualstack-compare--raw (port)
+  "Return a client that sends bytes to PORT and waits for as many."
+  (let* ((got 0)
+         (process-adaptive-read-buffering nil)
+         (process (make-network-process
+                   :name "raw" :host "127.0.0.1" :service port :coding 'binary :noquery t
+                   :filter (lambda (_process text) (cl-incf got (length text))))))
+    (list (lambda (_method args)
+            (let ((bytes (format "000011(call 1 echo %S)\n" args)))
+              (setq got 0)
+              (process-send-string process bytes)
+              (while (< got (length bytes))
+                (accept-process-output process 0.05)))))))
+
+(defun dualstack-compare--rows (vectors)
+  "Return 20,000 rows of four, lists or with VECTORS what jsonrpc.el takes."
+  (let ((make (if vectors #'vector #'list)))
+    (apply make
+           (cl-loop for i below 20000
+                    collect (funcall make i (format "row %d" i)
+                                     (funcall make "ok" (format "c%d" i)) (* i 1.5))))))
+
+(defun dualstack-compare--size-rows (call)
+  "Return the samples of CALL by the size of what it carries, each way."
+  (let ((slow nil) (result nil))
+    (dolist (size dualstack-compare-sizes)
+      (let ((text (make-string size ?x)))
+        (pcase-dolist (`(,name ,method ,argument)
+                       `(("to Python" count ,text) ("to Emacs" text ,size)))
+          (let ((times (and (not slow)
+                            (ignore-errors
+                              (dualstack-compare--sample
+                               (lambda () (funcall call method (list argument))))))))
+            (setq slow (or slow (null times)
+                           (> (aref times 0) dualstack-compare-patience)))
+            (push (cons (format "%d KB %s" (/ size 1000) name) (or times [])) result)))))
+    (nreverse result)))
+
 (defun dualstack-compare (client port)
   "Print the samples of CLIENT, connected to PORT, as JSON, or nil."
   (pcase (funcall (intern (format "dualstack-compare--%s" client)) port)
+    (`(,call)
+     (princ (json-encode
+             (list (cons "small call"
+                         (dualstack-compare--sample (lambda () (funcall call 'echo '(1)))))))))
     (`(,call ,async)
-     (let ((result (list (cons "small call"
-                               (dualstack-compare--sample (lambda () (funcall call 'echo '(1)))))
-                         (cons "64 calls at once"
-                               (dualstack-compare--sample
-                                (lambda () (dualstack-compare--together async 64))))
-                         (cons "20,000 rows"
-                               (dualstack-compare--sample (lambda () (funcall call 'rows nil)))))))
-       (cl-loop
-        with slow = nil
-        for size in dualstack-compare-sizes
-        for args = (list (make-string size ?x))
-        for times = (and (not slow)
-                         (ignore-errors
-                           (dualstack-compare--sample (lambda () (funcall call 'echo args)))))
-        do (setq slow (or slow (null times) (> (aref times 0) dualstack-compare-patience))
-                 result (append result (list (cons (format "%d KB" (/ size 1000))
-                                                   (or times []))))))
-       (princ (json-encode result)))))
+     (let ((rows (dualstack-compare--rows (eq client 'jsonrpc))))
+       (princ
+        (json-encode
+         (append
+          (list (cons "small call"
+                      (dualstack-compare--sample (lambda () (funcall call 'echo '(1)))))
+                (cons "64 calls at once"
+                      (dualstack-compare--sample
+                       (lambda () (dualstack-compare--together async 64))))
+                (cons "20,000 rows to Emacs"
+                      (dualstack-compare--sample (lambda () (funcall call 'rows nil))))
+                (cons "20,000 rows to Python"
+                      (dualstack-compare--sample (lambda () (funcall call 'count (list rows))))))
+          (dualstack-compare--size-rows call)))))))
   (kill-emacs 0))
 
 (defun dualstack-compare-open (port)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 from chart import chart
 from compare_connect import KINDS, connect_times, missing
-from compare_epc import PAIRS, epc_times, open_times
+from compare_epc import PAIRS, emacs_version, epc_times, open_times
 from samples import print_table
 
 from conftest import ROOT
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from samples import Table
 
 RESULTS = ROOT / "tests" / "bench" / "results"
-CHARTED_CALLS = ["small call", "64 calls at once", "20,000 rows", "1000 KB"]
+CHARTED_CALLS = [
+    "small call", "64 calls at once", "20,000 rows to Emacs", "20,000 rows to Python",
+    "1000 KB to Emacs", "1000 KB to Python",
+]  # fmt: skip
 
 
 def report(file: str, title: str, table: Table, charted: list[str]) -> None:
@@ -37,8 +40,15 @@ def report(file: str, title: str, table: Table, charted: list[str]) -> None:
 
 
 def main() -> None:
-    """Measure, print and write everything."""
+    """Measure, print and write everything; with the argument "epc", calls alone."""
     RESULTS.mkdir(exist_ok=True)
+    if sys.argv[1:] != ["epc"]:
+        compare_connects()
+    compare_calls()
+
+
+def compare_connects() -> None:
+    """Measure connecting."""
     for name in missing():
         print(f"{name} is not installed: not compared")
     report(
@@ -47,11 +57,16 @@ def main() -> None:
         connect_times(),
         list(KINDS.values()),
     )
+    report("open", "Connecting, by connections that are open", open_times(), [])
+
+
+def compare_calls() -> None:
+    """Measure calls, in the Emacs that EMACS names."""
     calls = epc_times()
     for name in PAIRS.keys() - calls.keys():
         print(f"{name}: not installed, not compared")
-    report("epc", "A call", calls, CHARTED_CALLS)
-    report("open", "Connecting, by connections that are open", open_times(), [])
+    version = emacs_version()
+    report(f"epc-{version.split('.')[0]}", f"A call in Emacs {version}", calls, CHARTED_CALLS)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,21 @@ OURS = bench_epc.SERVER.format(imports=bench_epc.OURS, rows=20_000)
 THEIRS = bench_epc.SERVER.format(imports=bench_epc.THEIRS, rows=20_000)
 JSONRPC = str(Path(__file__).with_name("jsonrpc_server.py"))
 
+RAW = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+client, _ = listener.accept()
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+while data := client.recv(65536):
+    client.sendall(data)
+"""
+
 PAIRS = {
     "dualstack": ("dualstack", [sys.executable, "-c", OURS]),
     "epc.el, python-epc": ("epc", [sys.executable, "-c", THEIRS]),
     "jsonrpc.el, Python": ("jsonrpc", [sys.executable, JSONRPC]),
+    "a raw echo in Python": ("raw", [sys.executable, "-c", RAW]),
 }
 SERVERS = {"dualstack's server alone": OURS, "python-epc alone": THEIRS}
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 16_000_000)
@@ -58,10 +69,10 @@ def server_times(code: str) -> dict[str, Spread | None]:
         cells["small call"] = spread(sample(lambda: client.call(b"(call 1 echo (1))")))
         together = [b"(call %d echo (1))" % number for number in range(64)]
         cells["64 calls at once"] = spread(sample(lambda: client.call_all(together)))
-        cells["20,000 rows"] = spread(sample(lambda: client.call(b"(call 1 rows ())")))
+        cells["20,000 rows to Emacs"] = spread(sample(lambda: client.call(b"(call 1 rows ())")))
         for size in SIZES:
-            payload = b'(call 1 echo ("' + b"x" * size + b'"))'
-            cells[f"{size // 1000} KB"] = spread(sample(partial(client.call, payload)))
+            payload = b'(call 1 count ("' + b"x" * size + b'"))'
+            cells[f"{size // 1000} KB to Python"] = spread(sample(partial(client.call, payload)))
         client.sock.close()
         for callers in CALLERS:
             cells[f"a call of {callers} callers"] = spread(throughput_times(child.port, callers))
@@ -82,6 +93,16 @@ def open_times() -> Table:
     with started(*command_line("hello")) as child:
         samples = run_emacs(f"(dualstack-compare-open {child.port})") or {}
     return {"dualstack": {row: spread(times) for row, times in samples.items()}}
+
+
+def emacs_version() -> str:
+    """Return the version of the Emacs that is measured."""
+    program = os.environ.get("EMACS", "emacs")
+    code = "(princ emacs-version)"
+    run = subprocess.run(
+        [program, "-Q", "--batch", "--eval", code], capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
 
 
 def run_emacs(code: str) -> dict[str, list[float]] | None:

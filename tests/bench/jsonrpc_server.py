@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROWS = [[i, f"row {i}", ["ok", f"c{i}"], i * 1.5] for i in range(20_000)]
-METHODS: dict[str, Callable[[Any], Any]] = {"echo": lambda args: args, "rows": lambda _: ROWS}
+METHODS: dict[str, Callable[[Any], Any]] = {
+    "echo": lambda args: args,
+    "rows": lambda _: ROWS,
+    "count": lambda args: len(args[0]),
+    "text": lambda args: "x" * args[0],
+}
 
 
 class Handler(socketserver.StreamRequestHandler):
