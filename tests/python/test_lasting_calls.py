@@ -456,3 +456,58 @@ def test_calls_nest_256_deep(server: DualStackEPCServer, client: Client) -> None
         lambda n: 0 if n == 0 else 1 + server.clients[0].call_sync("down", [n - 1], 30), "up"
     )
     assert client.call_sync("up", [256], 60) == 256
+
+
+# Calls that run where they were read
+
+
+def test_a_quick_method_that_takes_long_holds_nobody_up(
+    server: DualStackEPCServer, client: Client
+) -> None:
+    release = threading.Event()
+
+    def maybe(slow: bool) -> bool:
+        return release.wait(20) if slow else False
+
+    server.register_function(maybe)
+    for _ in range(5):  # It is known as quick after these.
+        client.call_sync("maybe", [False], 5)
+        client.call_sync("echo", [1], 5)
+    futures = [client.call_future("maybe", [True]) for _ in range(5)]
+    for number in range(20):
+        assert client.call_sync("echo", [number], 5) == [number]
+    release.set()
+    assert [future.result(5) for future in futures] == [True] * 5
+    assert client.call_sync("echo", [1], 5) == [1]
+
+
+def test_a_quick_method_may_call_back(server: DualStackEPCServer, client: Client) -> None:
+    def ask(back: bool) -> int:
+        return current_client().call_sync("number", [], 5) if back else 0
+
+    client.functions["number"] = lambda: 7
+    server.register_function(ask)
+    for _ in range(50):
+        assert client.call_sync("ask", [False], 5) == 0
+        assert client.call_sync("ask", [True], 5) == 7
+
+
+def test_the_end_is_seen_while_a_quick_method_takes_long(
+    server: DualStackEPCServer, client: Client
+) -> None:
+    cancelled = threading.Event()
+
+    def maybe(slow: bool) -> None:
+        call = current_call()
+        while slow and not call.cancelled:
+            time.sleep(0.005)
+        if slow:
+            cancelled.set()
+
+    server.register_function(maybe)
+    for _ in range(5):
+        client.call_sync("maybe", [False], 5)
+    client.call_future("maybe", [True])
+    client.close()
+    assert cancelled.wait(5)
+    wait_until(lambda: not server.clients)

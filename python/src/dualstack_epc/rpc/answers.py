@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from contextvars import ContextVar
 
 from dualstack_epc.net.log import logger
 from dualstack_epc.rpc.errors import CallCancelledError
 from dualstack_epc.rpc.running import RunningCall, current
+from dualstack_epc.rpc.turns import QUICK
 from dualstack_epc.wire import messages
 from dualstack_epc.wire.errors import SendError
 
@@ -80,6 +82,7 @@ class Answers:
         self._service = service
         self._gate = gate
         self._link = link
+        self.quick: set[str] = set()  # the methods that took no time when they were called last
         self._calls: dict[Any, RunningCall] = {}
         self._lock = threading.Lock()
 
@@ -113,6 +116,7 @@ class Answers:
         except BaseException as error:  # noqa: BLE001, it may be the user's own
             self._fail(call, error)
             return
+        begun = time.monotonic()
         marks = caller.set(self._service), current.set(call)
         call.threaded = True
         try:
@@ -138,6 +142,10 @@ class Answers:
             call.threaded = False
             caller.reset(marks[0])
             current.reset(marks[1])
+            if time.monotonic() - begun < QUICK:
+                self.quick.add(call.name)
+            else:
+                self.quick.discard(call.name)
 
     # The end of a call
 

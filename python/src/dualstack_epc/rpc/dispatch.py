@@ -164,6 +164,21 @@ class CallGate:
             raise
         return True
 
+    def enter(self) -> bool:
+        """Take a place for a call that its reader runs; return False if others are before it."""
+        with self._changed:
+            if self._running >= self._running_limit or self._waiting:
+                return False
+            self._running += 1
+            return True
+
+    def run_here(self, job: Job) -> None:
+        """Run JOB after `enter`; calls that wait meanwhile go to the pool."""
+        job()
+        with self._changed:
+            self._running -= 1
+        self._next()
+
     def _has_room(self, size: int) -> bool:
         """Return whether a call that holds SIZE bytes may wait."""
         return len(self._waiting) < self._waiting_limit and (
@@ -188,13 +203,17 @@ class CallGate:
         """Let another call run in the place of one that waits for the peer."""
         with self._changed:
             self._running -= 1
+        self._next()
+
+    def _next(self) -> None:
+        """Have the pool run a call that waits, if there is room for one."""
+        with self._changed:
+            self._changed.notify_all()
             if not self._waiting or self._closed or self._running >= self._running_limit:
-                self._changed.notify_all()
                 return
             job, size = self._waiting.popleft()
             self._bytes -= size
             self._running += 1
-            self._changed.notify_all()
         try:
             self._pool.submit(lambda: self._run(job))
         except RuntimeError:  # There are no more threads: it waits on, in front of the others.

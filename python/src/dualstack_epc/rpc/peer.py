@@ -26,6 +26,7 @@ from dualstack_epc.rpc.errors import (
     RefusedError,
     StrayReplyError,
 )
+from dualstack_epc.rpc.turns import Turns
 from dualstack_epc.wire import messages
 from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
@@ -136,6 +137,7 @@ class Peer:
         self._leaving = False
         self._over = threading.Event()
         self._answers = Answers(service, self._gate, self)
+        self._turns = Turns(self._read, self._act, pool.submit)
 
     # Reading
 
@@ -144,34 +146,44 @@ class Peer:
 
         The calls that wait for a reply then end with a `ConnectionClosedError`.
         """
-        reason = "the connection was closed"
+        reason = None
         try:
-            if self._auth:
-                reason = self._admit(self._auth) or reason
-            if not self._auth or self._auth.done:
-                reason = self._read() or reason
+            reason = self._admit(self._auth) if self._auth else None
+            if reason is None:
+                self._turns.lead()
         except OSError as error:
-            reason = f"the connection was lost: {system.reason(error)}"
+            reason = _lost(error)
         finally:
-            self._end(reason)
-            self._over.set()
+            self._finish(reason or "the connection was closed")
 
-    def _read(self) -> str | None:
-        """Read until the end; return why it came, if the peer did something wrong."""
+    def _read(self) -> bytes | None:
+        """Return the next payload, or None at the end."""
         decoder = self._decoder
         payload = decoder.next()
-        while True:
-            while payload is not None:
-                if not self._leaving:
-                    self._receive(payload)
-                payload = decoder.next()
-            if decoder.error:
-                self._service.on_refusal(f"{self.name}: closed, {decoder.error}")
-                return str(decoder.error)
-            data = self._sock.recv(CHUNK)
-            if not data:
-                return None
-            payload = decoder.next(data)
+        try:
+            while payload is None and not decoder.error:
+                data = self._sock.recv(CHUNK)
+                if not data:
+                    self._finish("the connection was closed")
+                    return None
+                payload = decoder.next(data)
+        except OSError as error:
+            self._finish(_lost(error))
+            return None
+        if payload is None:
+            self._service.on_refusal(f"{self.name}: closed, {decoder.error}")
+            self._finish(str(decoder.error))
+        return payload
+
+    def _finish(self, reason: str) -> None:
+        """End everything, for REASON, as there is nothing more to read."""
+        self._end(reason)
+        self._over.set()
+        self._turns.end()
+
+    def _act(self, payload: bytes) -> Callable[[], None] | None:
+        """Take PAYLOAD; return what the thread that has read it is to do."""
+        return None if self._leaving else self._receive(payload)
 
     def _admit(self, auth: ServerAuth) -> str | None:
         """Let nothing through but the proof; return why the connection is to end, or None."""
@@ -225,20 +237,21 @@ class Peer:
 
     # Messages
 
-    def _receive(self, payload: bytes) -> None:
-        """Act on the message in PAYLOAD."""
+    def _receive(self, payload: bytes) -> Callable[[], None] | None:
+        """Act on the message in PAYLOAD; return what the thread is to do that has read it."""
         try:
             message = messages.parse(payload, self._service.types)
         except MalformedError as error:
             self._receive_malformed(error)
-            return
+            return None
         self._note_margin(message, payload)
         if message.name == "call":
-            self._receive_call(message, payload)
-        elif message.name == "methods":
+            return self._receive_call(message, payload)
+        if message.name == "methods":
             self._receive_methods(message)
         else:
             self._receive_reply(message)
+        return None
 
     def _receive_malformed(self, error: MalformedError) -> None:
         """Answer a request that cannot be read; end the call that such a reply was for."""
@@ -251,23 +264,30 @@ class Peer:
         self.reply(messages.encode_error(kind, error.uid, str(error)))
         note(self._service, error)
 
-    def _receive_call(self, message: Message, payload: bytes) -> None:
-        """Run the call in MESSAGE, which has come as PAYLOAD, as soon as there is room."""
+    def _receive_call(self, message: Message, payload: bytes) -> Callable[[], None] | None:
+        """Run the call in MESSAGE, which has come as PAYLOAD, as soon as there is room.
+
+        If it was quick the last time, return a function that runs it.
+        """
         try:
             name, args = _call_arguments(message, self._service.types)
         except MalformedError as error:
             self._refuse(error)
-            return
+            return None
         uid = message.uid
         if name == CANCEL:
             self._answers.cancel(args[0] if args else None)
             self.reply(messages.encode("return", uid, True))
-            return
+            return None
         call = self._answers.begin(uid, name, progress=payload.endswith(PROGRESS_MARGIN))
+        if name in self._answers.quick and self._gate.enter():
+            call.when_away = self._turns.take_over
+            return lambda: self._gate.run_here(lambda: self._answers.answer(call, args))
         try:
             self._offer(uid, lambda: self._answers.answer(call, args), len(payload))
         except RuntimeError as error:
             self.reply(messages.encode_error("return-error", uid, str(error)))
+        return None
 
     def _offer(self, uid: Any, job: Callable[[], None], size: int) -> None:
         """Run JOB, the call UID of SIZE bytes, once there is room; reading waits for that.
@@ -483,6 +503,11 @@ def _writable(sock: socket.socket | PipeEnd, timeout: float) -> bool:
         poll.register(sock, select.POLLOUT)
         return bool(poll.poll(timeout * 1000))
     return bool(select.select([], [sock], [], timeout)[1])
+
+
+def _lost(error: OSError) -> str:
+    """Return that the connection is lost, by ERROR."""
+    return f"the connection was lost: {system.reason(error)}"
 
 
 def _call_arguments(message: Message, types: Types) -> tuple[str, list[Any]]:

@@ -34,6 +34,7 @@ class RunningCall:
         self.cancelled = False
         self.progress = progress
         self.threaded = False  # whether it occupies a thread, and a place in the gate
+        self.when_away: Callable[[], object] | None = None  # what to do before it waits
         self._gate = gate
         self._lock = threading.Lock()
         self._ended = False
@@ -84,6 +85,8 @@ class RunningCall:
         if not self.threaded:
             yield
             return
+        if self.when_away is not None:
+            self.when_away()
         self._gate.leave()
         try:
             yield
