@@ -39,8 +39,8 @@
 (defconst dualstack-diagnose-probe--watch 0.3
   "Seconds for which an address that has connected is looked at.")
 
-(defconst dualstack-diagnose-probe--most 6
-  "How many addresses of a host are tried.")
+(defconst dualstack-diagnose-probe--most 2
+  "How many addresses of each family of a host are tried.")
 
 (cl-defstruct (dualstack-diagnose--facts (:constructor dualstack-diagnose--facts-make)
                                         (:copier nil))
@@ -109,8 +109,7 @@ commentary."
                              (let ((copy (copy-sequence address)))
                                (aset copy (1- (length copy)) port)
                                copy))
-                           (seq-take (delete-dups addresses)
-                                     dualstack-diagnose-probe--most)))))
+                           (dualstack-diagnose-probe--first addresses)))))
     (cond ((dualstack-localhost-p host)
            (funcall then (list (dualstack-loopback-address 'ipv6 port)
                                (dualstack-loopback-address 'ipv4 port))))
@@ -119,6 +118,14 @@ commentary."
                                   (ignore-errors (network-lookup-address-info host)))))
           (t (dualstack-diagnose-probe--look-up
               host run (lambda (addresses) (funcall then (funcall numbers addresses))))))))
+
+(defun dualstack-diagnose-probe--first (addresses)
+  "Return the first of ADDRESSES of each family, in their order."
+  (let ((left (list (cons 'ipv4 dualstack-diagnose-probe--most)
+                    (cons 'ipv6 dualstack-diagnose-probe--most))))
+    (cl-remove-if (lambda (address)
+                    (< (cl-decf (alist-get (dualstack-address--family address) left)) 0))
+                  (delete-dups addresses))))
 
 (defun dualstack-diagnose-probe--literal-p (host)
   "Return non-nil if HOST is an address, which no resolver is needed for."

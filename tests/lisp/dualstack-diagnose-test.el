@@ -339,6 +339,19 @@ sys.stdin.read()"))
     (should (= before (length (process-list))))
     (should-not result)))
 
+(dualstack-deftest dualstack-diagnose-of-many-addresses ()
+  "Of a host with many addresses two of each family are tried, and the report fits."
+  (let* ((many (append (mapcar (lambda (n) (vector 8193 3512 43981 4660 22136 39612 57072 n 443))
+                               '(1 2 3 4))
+                       (list [192 0 2 1 443] [192 0 2 2 443] [192 0 2 3 443])))
+         (first (dualstack-diagnose-probe--first many)))
+    (should (equal first (list (nth 0 many) (nth 1 many) (nth 4 many) (nth 5 many))))
+    (dualstack-diagnose-test-fits
+     (dualstack-diagnose--text
+      (dualstack-diagnose-facts-make
+       :host "many.example" :port 443 :lookup 0.02 :addresses first
+       :probes (mapcar (lambda (address) (list address 'silent 4.0)) first))))))
+
 (dualstack-deftest dualstack-diagnose-is-given-up ()
   "At each step what is under way can be given up, and leaves nothing."
   (dualstack-diagnose-test-with-hello (port "dual")
