@@ -77,7 +77,7 @@
     (dotimes (_ count)
       (let* ((text (dualstack-fault-scan-text))
              (value (condition-case nil
-                        (list (dualstack-epc-codec-read text))
+                        (list (dualstack-epc--codec-read text))
                       (dualstack-epc-protocol-error nil))))
         (when value
           (cl-incf read)
