@@ -212,7 +212,7 @@ its port does: the side that closes first keeps it for a while (TIME-WAIT, RFC
   (condition-case nil
       (progn
         (delete-process
-         (make-network-process :name "dualstack-free" :server t :local address
+         (make-network-process :name "dualstack-free" :server t :service nil :local address
                                :reuseaddr nil :noquery t :sentinel #'ignore))
         t)
     (error nil)))

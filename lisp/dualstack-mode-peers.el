@@ -171,6 +171,7 @@ would not try ::1 first."
   "Return a port where nobody listens on ::1, or nil without IPv6."
   (let ((server (ignore-errors
                   (make-network-process :name "dualstack-measure" :server t :noquery t
+                                        :service nil
                                         :local (dualstack-loopback-address 'ipv6 0)
                                         :sentinel #'ignore))))
     (when server

@@ -365,10 +365,11 @@ Emacs does not ask about it at exit."
   (condition-case err
       (let ((process
              (dualstack-attempt--dial
-              attempt (dualstack-race--args race)
-              :name (if (dualstack-race--name race)
-                        (dualstack-attempt--name (dualstack-race--name race))
-                      (plist-get (dualstack-race--args race) :name))
+              attempt
+              (if (dualstack-race--name race)
+                  (cons :name (cons (dualstack-attempt--name (dualstack-race--name race))
+                                    (dualstack-race--args race)))
+                (dualstack-race--args race))
               :coding (dualstack-race--coding race)
               :nowait nowait :stop nil :noquery t :filter t
               :sentinel (lambda (process event)

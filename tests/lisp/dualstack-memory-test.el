@@ -131,7 +131,9 @@ Plain Emacs's SYN is repeated after a second."
            (process nil)
            (dualstack-policy 'ipv4)
            (server nil))
-      (dualstack-open-async "localhost" port :then (lambda (opened) (setq process opened)))
+      ;; Its port refuses between the two.
+      (dualstack-wait-for-port "localhost" port
+                               :then (lambda (opened) (setq process opened)))
       (with-timeout (0.25) (while t (accept-process-output nil 0.05)))
       (should-not process)
       ;; The silent one ends, and a server takes its place.

@@ -196,6 +196,163 @@ FAMILY is bound to \"ipv4\" and \"ipv6\"."
         (dualstack-programs-forget-buffers before)
         (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))))))
 
+;;;; Requests that the server counts, in the background
+
+(defconst dualstack-programs-counter "
+import http.server, sys, threading
+count = {'GET': 0, 'POST': 0}
+class H(http.server.BaseHTTPRequestHandler):
+    def answer(self):
+        count[self.command] += 1
+        self.rfile.read(int(self.headers.get('Content-Length', 0)))
+        body = b'%d GET, %d POST' % (count['GET'], count['POST'])
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    do_GET = do_POST = answer
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)
+print(s.server_port, flush=True)
+s.serve_forever()
+"
+  "An HTTP server that tells how many requests it has had.")
+
+(defmacro dualstack-programs-twice (name docstring &rest body)
+  "Define the test NAME, with DOCSTRING: BODY gives the same, mode off and on."
+  (declare (indent 1) (doc-string 2))
+  `(dualstack-deftest ,name ()
+     ,docstring
+     (let ((inhibit-message t)
+           (message-log-max nil)
+           (dualstack-mode-peers--all nil)
+           (before (buffer-list))
+           results)
+       (dolist (on '(0 1 1))
+         (dualstack-mode on)
+         (unwind-protect
+             (push (progn ,@body) results)
+           (dualstack-mode 0)
+           (dualstack-programs-forget-buffers before)))
+       (should (car results))
+       (should (equal (nth 0 results) (nth 2 results)))
+       (should (equal (nth 1 results) (nth 2 results))))))
+
+(dualstack-programs-twice dualstack-programs-url-requests
+  "Each `url-retrieve', GET or POST, is one request; a timeout is kept."
+  (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-programs-counter)
+    (let* ((url (format "http://localhost:%d/" (dualstack-test-child-port child)))
+           (url-http-attempt-keepalives nil)
+           (url-proxy-services nil)
+           (body (lambda ()
+                   (goto-char (point-min))
+                   (search-forward "\n\n")
+                   (buffer-substring (point) (point-max))))
+           (fetch (lambda ()
+                    (let (fetched)
+                      (url-retrieve url (lambda (_status) (setq fetched (funcall body)))
+                                    nil t t)
+                      (dualstack-test-wait (lambda () fetched))
+                      fetched))))
+      (list (funcall fetch)
+            (let ((url-request-method "POST")
+                  (url-request-data "a=b"))
+              (funcall fetch))
+            (with-current-buffer (url-retrieve-synchronously url t t 5)
+              (funcall body))
+            (funcall fetch)))))
+
+(defun dualstack-programs-irc (connect)
+  "Return what an IRC server hears from CONNECT, called with its port."
+  (let ((heard "") (count 0))
+    (dualstack-test-with-servers
+        ((server 'ipv4
+                 :log (lambda (&rest _) (setq count (1+ count)))
+                 :filter (lambda (_process text) (setq heard (concat heard text)))))
+      (funcall connect (dualstack-test-port server))
+      (dualstack-test-wait (lambda () (string-match-p "^USER [^\n]*\n" heard)))
+      (list count
+            (cl-loop for line in (split-string heard "\r?\n" t)
+                     when (string-match "\\`\\(NICK\\|USER\\)" line)
+                     collect (match-string 1 line))))))
+
+(dualstack-programs-twice dualstack-programs-erc
+  "ERC connects once and says once who it is."
+  (require 'erc)
+  (let ((erc-server-auto-reconnect nil)
+        (erc-auto-query nil)
+        (erc-modules nil)
+        (erc-join-buffer 'bury)
+        (erc-kill-server-buffer-on-quit nil)
+        (timers (copy-sequence timer-list)))
+    (prog1 (dualstack-programs-irc
+            (lambda (port)
+              (erc :server "localhost" :port port :nick "nick" :full-name "Full Name"
+                   :password nil)))
+      (dolist (buffer (buffer-list))
+        (with-current-buffer buffer
+          (when (derived-mode-p 'erc-mode)
+            (set-process-query-on-exit-flag erc-server-process nil)
+            (set-process-sentinel erc-server-process #'ignore)
+            (delete-process erc-server-process)
+            (let ((kill-buffer-query-functions nil)
+                  (kill-buffer-hook nil))
+              (kill-buffer buffer)))))
+      (mapc #'cancel-timer (cl-set-difference timer-list timers)))))
+
+;; Packages of others, from Debian.
+
+(defun dualstack-programs-package (package feature)
+  "Load FEATURE of the Debian package PACKAGE, or skip the test."
+  (let* ((child (with-temp-buffer
+                  (list (call-process (dualstack-test-support "debian-package.sh")
+                                      nil (list t nil) nil package)
+                        (buffer-string))))
+         (load-path (append (split-string (cadr child) "\n" t) load-path)))
+    (unless (and (eq 0 (car child)) (require feature nil t))
+      (ert-skip (format "needs Debian's %s, which cannot be had from here" package)))))
+
+(dualstack-programs-twice dualstack-programs-websocket
+  "A websocket shakes hands once, and its message is echoed once."
+  (skip-unless (eq system-type 'gnu/linux))
+  (dualstack-programs-package "elpa-websocket" 'websocket)
+  (let* ((opened 0) (messages nil) (closed nil)
+         (server (funcall (intern "websocket-server") t
+                          :host "127.0.0.1"
+                          :on-message (lambda (socket frame)
+                                        (funcall (intern "websocket-send") socket frame))))
+         (socket (funcall (intern "websocket-open")
+                          (format "ws://localhost:%d" (process-contact server :service))
+                          :on-open (lambda (_) (setq opened (1+ opened)))
+                          :on-message (lambda (_ frame)
+                                        (push (funcall (intern "websocket-frame-text") frame)
+                                              messages))
+                          :on-close (lambda (_) (setq closed t)))))
+    (dualstack-test-wait (lambda () (= 1 opened)))
+    (funcall (intern "websocket-send-text") socket "hello")
+    (dualstack-test-wait (lambda () messages))
+    (funcall (intern "websocket-close") socket)
+    (dualstack-test-wait (lambda () closed))
+    (funcall (intern "websocket-server-close") server)
+    (list opened messages)))
+
+(dualstack-programs-twice dualstack-programs-circe
+  "Circe's IRC library connects once and says once who it is."
+  (skip-unless (eq system-type 'gnu/linux))
+  (dualstack-programs-package "elpa-circe" 'irc)
+  (let (process)
+    (prog1 (dualstack-programs-irc
+            (lambda (port)
+              (let ((handlers (funcall (intern "irc-handler-table"))))
+                (funcall (intern "irc-handle-registration") handlers)
+                (setq process (funcall (intern "irc-connect")
+                                       :host "localhost" :service port :tls nil
+                                       :handler-table handlers
+                                       :nick "nick" :user "user" :mode 8
+                                       :realname "Full Name" :server-password nil)))))
+      (set-process-sentinel process #'ignore)
+      (delete-process process))))
+
 ;;;; In the stall
 
 (defconst dualstack-programs-clients

@@ -122,7 +122,9 @@
             '(connect ("open\n") "hello" 5))))))))
 
 (dualstack-deftest dualstack-nowait-shapes ()
-  "Clients that set the sentinel later, are stopped, look, delete or send at once."
+  "Clients that set the sentinel later, are stopped, look or send at once.
+One that deletes at once a process whose host is still looked up can hang in plain
+Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
   (let ((inhibit-message t)
         (dualstack-mode-peers--all nil))
     (dualstack-test-with-servers
@@ -138,29 +140,25 @@
                                       :nowait t :noquery t args)))
                        (later (funcall open "later"))
                        (stopped (funcall open "stopped" :stop t))
-                       (deleted (funcall open "deleted"))
-                       (sent (funcall open "sent" :sentinel #'ignore)))
+                       (sent (funcall open "sent" :sentinel #'ignore))
+                       (statuses (mapcar #'process-status (list later stopped sent))))
                   (set-process-sentinel later (lambda (_process event) (push event events)))
                   (set-process-filter later (lambda (_process string)
                                               (push 'text events)
                                               (setq text (concat text string))))
                   (set-process-sentinel stopped #'ignore)
-                  (set-process-sentinel deleted #'ignore)
-                  (delete-process deleted)
                   (process-send-string sent "now")
                   (prog1
-                      (list (process-status later)
-                            (process-status stopped)
+                      (list statuses
                             (progn (dualstack-test-wait (lambda () (cdr events)))
                                    (nreverse events))
                             text
-                            (eq later (get-process "later"))
-                            (get-process "deleted"))
+                            (eq later (get-process "later")))
                     (dolist (process (list later stopped sent))
                       (set-process-sentinel process #'ignore)
                       (delete-process process))))))
              (plain (funcall shapes)))
-        (should (equal (nth 2 plain) '("open\n" text)))
+        (should (equal (nth 1 plain) '("open\n" text)))
         (dualstack-mode 1)
         (unwind-protect
             (dotimes (_ 2)
@@ -199,7 +197,11 @@
             (should (= 5 (length (process-contact process :remote))))
             (should (equal (process-contact process) (list "localhost" port)))
             (set-process-sentinel process #'ignore)
-            (delete-process process)))))))
+            (delete-process process)
+            (delete-process (make-network-process
+                             :name "deleted" :host "localhost" :service port :nowait t
+                             :sentinel #'ignore))
+            (should-not (get-process "deleted"))))))))
 
 (dualstack-deftest dualstack-nowait-windows-ipv6-remembered ()
   "Where ::1 is known to answer, its connection is returned open, without an event."
