@@ -135,8 +135,9 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
 
 (defun dualstack-test-wait (predicate &optional seconds)
   "Wait until PREDICATE gives non-nil, and return that.
-Signal an error after SECONDS, by default 10."
-  (let ((deadline (+ (float-time) (or seconds 10)))
+Signal an error after SECONDS, by default 10, or 30 on Windows: starting a
+program takes longest there."
+  (let ((deadline (+ (float-time) (or seconds (if (eq system-type 'windows-nt) 30 10))))
         value)
     (while (not (setq value (funcall predicate)))
       (when (> (float-time) deadline)
