@@ -47,13 +47,21 @@ says so.  Signal `file-error' if the port is taken at either address."
       (setq service (dualstack-address--port service)))
     (unwind-protect
         (cl-loop repeat dualstack-server--tries
-                 for families = '(ipv4 ipv6) then (reverse families)
+                 for families = '(ipv4 ipv6) then (dualstack-server--next-order families)
                  for pair = (dualstack-server--listen-pair args service families)
                  when (cl-every #'processp pair)
                  return (dualstack-server--report pair args)
                  do (push (car pair) parked)
                  finally (error "No port is free at both 127.0.0.1 and ::1"))
       (mapc #'dualstack-server--delete parked))))
+
+;; Leading with the same family can repeat a collision.  But a Windows Emacs
+;; does not tell which port it has drawn for IPv6: its contact says t.
+(defun dualstack-server--next-order (families)
+  "Return the order of FAMILIES to draw a port in after a collision."
+  (if (eq system-type 'windows-nt)
+      families
+    (reverse families)))
 
 (defun dualstack-server--listen-pair (args service families)
   "Listen with ARGS at SERVICE for each of FAMILIES, the first one leading.

@@ -87,6 +87,25 @@
                  (mapc #'delete-process taken))))
            '(41002 41002))))
 
+(dualstack-deftest dualstack-server-port-is-one-number ()
+  "The drawn port is one number at both addresses, after a collision too."
+  (let ((real (symbol-function 'dualstack-server--listen-pair))
+        (taken nil)
+        (orders nil))
+    (cl-letf (((symbol-function 'dualstack-server--listen-pair)
+               (lambda (args service families)
+                 (push families orders)
+                 (let ((pair (funcall real args service families)))
+                   (if (= 1 (length orders)) ; Somebody else was there first.
+                       (progn (push (cadr pair) taken) (list (car pair) nil))
+                     pair)))))
+      (let* ((servers (dualstack-make-server :name "server" :service t :noquery t))
+             (ports (mapcar (lambda (server) (process-contact server :service)) servers)))
+        (mapc #'delete-process (append servers taken))
+        (should (= 2 (length orders)))
+        (should (natnump (car ports)))
+        (should (eql (car ports) (cadr ports)))))))
+
 (dualstack-deftest dualstack-server-without-ipv6 ()
   "Without IPv6 the server listens on IPv4, and the log says so."
   (pcase-let ((`(,families ,log)
