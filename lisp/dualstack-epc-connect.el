@@ -27,18 +27,19 @@
 
 (require 'dualstack-epc)
 (require 'dualstack-epc-auth)
+(require 'dualstack-epc-keepalive)
 
 (defconst dualstack-epc-connect--proof-timeout 5
   "Seconds in which a server must answer each step of the proof.")
 
 ;;;###autoload
-(cl-defun dualstack-epc-connect-async (host port &key token label
-                                            (name "dualstack-epc") then else)
+(cl-defun dualstack-epc-connect-async (host port &key token label keepalive name
+                                            then else)
   "Begin to connect to the EPC server at HOST and PORT; return at once.
 Later one of these is called, and once: THEN with the connection, or ELSE
-with the error, a list as `dualstack-epc-connect' signals it.  TOKEN, LABEL
-and NAME are as there.  The value is a function of no arguments that gives the
-attempt up."
+with the error, a list as `dualstack-epc-connect' signals it.  TOKEN, LABEL,
+KEEPALIVE and NAME are as there.  The value is a function of no arguments
+that gives the attempt up."
   (let* (connection
          (over nil)
          (fail (lambda (err)
@@ -51,11 +52,13 @@ attempt up."
          (done (lambda ()
                  (unless over
                    (setq over t)
+                   (when keepalive
+                     (dualstack-epc--keepalive connection keepalive))
                    (when then
                      (funcall then connection)))))
          (handle
           (dualstack-open-async
-           host port :name name :coding 'binary :noquery t :else fail
+           host port :name (or name "dualstack-epc") :coding 'binary :noquery t :else fail
            :then (lambda (process)
                    (setq connection (dualstack-epc-attach process))
                    (if token
@@ -102,11 +105,17 @@ Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
          (dualstack-epc-auth-error (funcall fail err)))))))
 
 ;;;###autoload
-(cl-defun dualstack-epc-connect (host port &key token label (name "dualstack-epc"))
+(cl-defun dualstack-epc-connect (host port &key token label keepalive
+                                      (name "dualstack-epc"))
   "Connect to the EPC server at HOST and PORT and return the connection.
 With TOKEN, a string, both sides prove that they know it before any call.
 The proofs hold for the address that is dialled; where the server is reached
 at another, as by a forwarded port, both sides give the same LABEL, a string.
+With KEEPALIVE, a number of seconds, the connection ends when the other end
+has said nothing for twice as long although it was asked: choose more than it
+may be busy for.  Without it, as is right on one machine, only the system
+tells of an end.
+
 NAME is the name of the process.  Timers and filters run meanwhile.  Signal
 `file-error' if nobody answers, `dualstack-epc-auth-error' if the server does
 not know TOKEN, or `dualstack-epc-closed' if it is gone before it has proved
@@ -128,7 +137,10 @@ that."
             (dualstack-epc--await connection 0.05)))
       (unless (eq state t)
         (dualstack-epc-close connection)))
-    (cond ((eq state t) connection)
+    (cond ((eq state t)
+           (when keepalive
+             (dualstack-epc--keepalive connection keepalive))
+           connection)
           (state (signal (car state) (cdr state)))
           (t (signal 'quit nil)))))
 

@@ -51,7 +51,7 @@ a function.  `-peer' is `dualstack' if the other end is, `other' if it is
 not, `unknown' if this end is to begin, or nil.  `-waiting' is how many
 messages of the other end wait for their turn, and how many bytes they have."
   name process methods ended on-end
-  (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-cancels nil)
+  (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-cancels nil) (-heard nil) (-keepalive nil)
   (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0))
   (-closer #'delete-process)) ; Called with the process in the end.
 
@@ -214,6 +214,8 @@ If its time was over, and the other end reads nothing, end CONNECTION."
       (set-process-filter process #'ignore)
       (funcall (dualstack-epc-connection--closer connection) process))
     (dualstack-epc--flow-close (dualstack-epc-connection--flow connection))
+    (when (dualstack-epc-connection--keepalive connection)
+      (cancel-timer (dualstack-epc-connection--keepalive connection)))
     (when (buffer-live-p (dualstack-epc-connection--input connection))
       (kill-buffer (dualstack-epc-connection--input connection)))
     (dualstack-epc--window-close (dualstack-epc-connection--window connection)

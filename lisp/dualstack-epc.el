@@ -238,6 +238,8 @@ may go on to whoever called that; inside a timer it ends the wait only."
   "Take BYTES that arrived over CONNECTION.
 A frame is cut off before anything is done about it, as that may lead here
 again."
+  (when (dualstack-epc-connection--keepalive connection)
+    (setf (dualstack-epc-connection--heard connection) (float-time)))
   (when (buffer-live-p (dualstack-epc-connection--input connection))
     (with-current-buffer (dualstack-epc-connection--input connection)
       (goto-char (point-max))

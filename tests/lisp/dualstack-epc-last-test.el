@@ -279,6 +279,36 @@ f(lambda value: {'x': [value]}, 'within')
         (should (equal (dualstack-epc-call client 'echo (list part)) part)))
       (should-not (multibyte-string-p (dualstack-epc-call client 'echo (list part)))))))
 
+;;;; Links that are dead
+
+(dualstack-deftest dualstack-epc-last-keepalive ()
+  "A peer that no longer answers is noticed; one that does is kept."
+  (let ((servers (dualstack-epc-serve)))
+    (unwind-protect
+        (let ((connection (dualstack-epc-connect
+                           "localhost" (process-contact (car servers) :service)
+                           :keepalive 0.2)))
+          (unwind-protect
+              (progn
+                (dualstack-test-wait
+                 (lambda () (>= (dualstack-epc-connection-calls connection) 3)))
+                (should (dualstack-epc-live-p connection)))
+            (dualstack-epc-close connection)))
+      (mapc #'delete-process servers)))
+  (dualstack-test-with-child (child dualstack-test-python "-c" "
+import socket, time
+s = socket.create_server(('127.0.0.1', 0))
+print(s.getsockname()[1], flush=True)
+c, _ = s.accept()
+time.sleep(60)
+")
+    (let* ((connection (dualstack-epc-connect
+                        "127.0.0.1" (dualstack-test-child-port child) :keepalive 0.2))
+           (err (dualstack-epc-test-error
+                 (dualstack-epc-call connection 'x nil :timeout 20))))
+      (should (eq (car err) 'dualstack-epc-closed))
+      (should (string-match-p "nothing was heard for 0.4 s" (cadr err))))))
+
 ;;;; async def
 
 (dualstack-deftest dualstack-epc-last-async-def ()

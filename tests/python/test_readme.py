@@ -9,13 +9,16 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dualstack_epc.net.listener import open_listener
+from dualstack_epc.rpc.client import connect as connect_client
+from dualstack_epc.rpc.errors import CallTimeoutError
 
 from conftest import HOSTS, ROOT, connect, started
+from epc_server import port, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +60,7 @@ def test_the_names_of_blocks() -> None:
         "greeter.py", "greeter.el", "dual.py", "dual.js", "dual.go", "Dual.java", "server.py",
         "metadata.py", "notes.py 1", "notes.py 2", "notes.py 3", "notes.el 1", "notes.el 2",
         "notes.el 3", "notes.el 4", "notes-test.el", "calc.py", "calc-epc.el", "sums.py", "sums.el",
+        "lasting.py",
     }  # fmt: skip
 
 
@@ -226,3 +230,17 @@ def test_the_distribution_builds_and_runs_alone(tmp_path: Path) -> None:
         with connect("ipv6", child.port) as client:
             client.sendall(b"x")
             assert client.recv(10) == b"hello"
+
+
+def test_calls_that_last() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(blocks()["lasting.py"], "lasting.py", "exec"), scope)
+    with serving() as server, connect_client(port=port(server)) as client:
+        for name in ("copy", "lengths", "search"):
+            server.register_function(scope[name])
+        client.functions["buffer-length"] = len
+        assert client.call_sync("copy", [["a", "b"]], 10) == 2
+        assert client.call_sync("lengths", ["a", "bcd"], 10) == [1, 3]
+        with pytest.raises(CallTimeoutError):
+            client.call_sync("search", ["x"], 0.1)
+        assert client.call_sync("copy", [[]], 10) == 0
