@@ -76,10 +76,16 @@
      (and (dualstack-diagnose--note facts)
           (dualstack-diagnose--paragraph "  " 'default (dualstack-diagnose--note facts)))
      (and probes
-          (concat "\n" (or picture (dualstack-diagnose-draw--text (append plain ours)))
+          (concat "\n" (dualstack-diagnose--waterfall (append plain ours) picture)
                   (format "  Plain Emacs needs %s, dualstack %s.\n"
                           (dualstack-diagnose-draw--time (dualstack-diagnose-draw--cost plain))
                           (dualstack-diagnose-draw--time (dualstack-diagnose-draw--cost ours))))))))
+
+(defun dualstack-diagnose--waterfall (bars picture)
+  "Return PICTURE, or BARS drawn in characters, if a screen has room for them."
+  (if (> (length bars) 6)
+      ""
+    (or picture (dualstack-diagnose-draw--text bars))))
 
 (defun dualstack-diagnose--heading (facts)
   "Return the line about the name of FACTS."

@@ -348,7 +348,7 @@ sys.stdin.read()"))
     (should (equal first (list (nth 0 many) (nth 1 many) (nth 4 many) (nth 5 many))))
     (dualstack-diagnose-test-fits
      (dualstack-diagnose--text
-      (dualstack-diagnose-facts-make
+      (dualstack-diagnose--facts-make
        :host "many.example" :port 443 :lookup 0.02 :addresses first
        :probes (mapcar (lambda (address) (list address 'silent 4.0)) first))))))
 
