@@ -90,7 +90,7 @@ f(lambda: list(events), 'events')
        (cl-every (lambda (name) (member name events)) names)))))
 
 (defun dualstack-epc-last-test-when-begun (connection count function)
-  "Call FUNCTION once COUNT calls of CONNECTION have begun in Python."
+  "Run FUNCTION once Python has begun COUNT requests of CONNECTION."
   (dualstack-epc-call-async
    connection 'events nil
    :then (lambda (events)

@@ -208,7 +208,7 @@ while True:
                   (dualstack-test-wait (lambda () process) 60))
                 (set-process-sentinel process #'ignore)
                 (delete-process process)))
-            (let ((last (make-network-process :name "last" :remote (vector 127 0 0 1 port)
+            (let ((last (make-network-process :name "last" :service nil :remote (vector 127 0 0 1 port)
                                               :noquery t :sentinel #'ignore
                                               :filter (lambda (_process text)
                                                         (setq answer (concat answer text))))))

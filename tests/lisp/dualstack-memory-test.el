@@ -179,7 +179,7 @@ Plain Emacs's SYN is repeated after a second."
                              :else (lambda (e) (push e err)))
     (dualstack-test-wait (lambda () err))
     (should (equal (seq-take (car err) 3)
-                   '(file-error "make client process failed" "Connection timed out")))
+                   (list 'file-error "make client process failed" "Connection timed out")))
     (should (string-match-p "127.0.0.1:[0-9]+ Connection refused; \\[::1\\]:[0-9]+ Connection refused"
                             (plist-get (nthcdr 3 (car err)) :attempts)))
     (dualstack-cancel (dualstack-wait-for-port "localhost" port :then #'error :else #'error))

@@ -318,7 +318,7 @@
   (cl-loop for family in '(ipv4 ipv6)
            for process = (ignore-errors
                            (make-network-process
-                            :name "look" :noquery t :sentinel #'ignore
+                            :name "look" :service nil :noquery t :sentinel #'ignore
                             :remote (dualstack-loopback-address family port)))
            when process collect family and do (delete-process process)))
 
@@ -340,7 +340,7 @@
       (dolist (family '(ipv4 ipv6))
         (let* ((answer nil)
                (client (make-network-process
-                        :name "client" :noquery t :sentinel #'ignore
+                        :name "client" :service nil :noquery t :sentinel #'ignore
                         :remote (dualstack-loopback-address family port)
                         :filter (lambda (_process text) (setq answer text)))))
           (process-send-string client (symbol-name family))
