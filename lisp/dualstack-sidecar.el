@@ -286,7 +286,7 @@ Nil means that of `dualstack-sidecar-python'."
 ;; what the child has started.  So the pipe has no buffer, which could be killed;
 ;; nobody waits for it alone; and it ends by itself when all its writers have.
 (defun dualstack-sidecar--make-stderr (name log)
-  "Return a pipe process called NAME whose output goes to the buffer LOG."
+  "Return a pipe process called NAME with the buffer LOG for its output."
   (let* ((buffer (generate-new-buffer " *dualstack-stderr*")) ; Nil would make one, too.
          (process (make-pipe-process
                    :name name :noquery t :buffer buffer :coding 'utf-8 :sentinel #'ignore
