@@ -171,9 +171,13 @@ a text if a host name was looked up."
 
 (defun dualstack-attempt--error-reason (err)
   "Return why the error ERR of `make-network-process' was signalled."
-  (if (and (dualstack-attempt--file-error-p err) (stringp (nth 2 err)))
-      (nth 2 err)
-    (error-message-string err)))
+  (let ((reason (nth 2 err)))
+    (cond ((not (and (dualstack-attempt--file-error-p err) (stringp reason)))
+           (error-message-string err))
+          ;; WSAHOST_NOT_FOUND and its kin, which Windows' Emacs cannot name.
+          ((string-match-p "getaddrinfo error 1100[0-9]\\'" reason)
+           "Name or service not known")
+          (t reason))))
 
 (defun dualstack-attempt--file-error-p (err)
   "Return non-nil if ERR is that a connection failed.

@@ -58,8 +58,8 @@
 ARGS are the arguments of `make-network-process' that the winner shall
 look as if made with, CODING the pair of coding systems it shall have,
 ADDRESSES those of the race.  DELAY is the attempt delay in seconds,
-DEADLINE the time as of `float-time' at which the race is given up, or
-nil, RENEW the seconds after which running attempts are dialled again, or
+TIMEOUT how many seconds it may take from its beginning, or nil, DEADLINE
+the time as of `float-time' at which it is given up, or nil, RENEW the seconds after which running attempts are dialled again, or
 nil.  PERSIST is non-nil if addresses that have failed are tried again, for
 as long.  ON-END is called with the race when it is settled, but not when
 it is cancelled.
@@ -73,7 +73,7 @@ not yet read, newest first.  BUSY is non-nil inside a step, TIMER is the
 timer for the next.  STATE is `running', `won', `failed', `timeout' or
 `cancelled', WINNER the attempt that won, until it is adopted, and ERR the
 error, if the arguments are to blame."
-  args coding addresses delay deadline renew persist on-end
+  args coding addresses delay timeout deadline renew persist on-end
   pending due again looked attempts name news busy timer
   (state 'running) winner err)
 
@@ -113,7 +113,8 @@ as in the struct.  With HOLD it is begun by `dualstack-race--release'."
      :args args :coding coding :addresses addresses :pending addresses
      :due (if hold nil now)
      :delay attempt-delay :renew renew :persist persist :on-end on-end
-     :deadline (and timeout (+ now timeout)))))
+     :timeout timeout
+     :deadline (and timeout (not hold) (+ now timeout)))))
 
 (defun dualstack-race--start (addresses args &rest options)
   "Start a race to ADDRESSES with ARGS and OPTIONS, and return it at once.
@@ -150,7 +151,10 @@ A thread other than the main one dials the addresses blocking, in turn."
 
 (defun dualstack-race--release (race)
   "Begin RACE, which is held."
-  (setf (dualstack-race--due race) (float-time))
+  (let ((now (float-time))
+        (timeout (dualstack-race--timeout race)))
+    (setf (dualstack-race--due race) now
+          (dualstack-race--deadline race) (and timeout (+ now timeout))))
   (dualstack-race--drive race))
 
 (defun dualstack-race--main-thread-p ()

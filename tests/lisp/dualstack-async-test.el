@@ -136,15 +136,17 @@
   "An error in a caller's function harms nothing else."
   (dualstack-test-with-servers ((server 'ipv4))
     (let ((process nil)
+          (signalled nil)
           (debug-on-error nil)
           (inhibit-message t))
       (dualstack-open-async "localhost" (dualstack-test-port server)
                             :then (lambda (opened)
                                     (delete-process opened)
+                                    (setq signalled t)
                                     (error "Deliberate")))
       (dualstack-open-async "localhost" (dualstack-test-port server)
                             :then (lambda (opened) (setq process opened)))
-      (dualstack-test-wait (lambda () process))
+      (dualstack-test-wait (lambda () (and signalled process)))
       (delete-process process))))
 
 (dualstack-deftest dualstack-async-many-at-once ()
