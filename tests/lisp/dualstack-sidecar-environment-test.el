@@ -96,7 +96,7 @@
 (dualstack-sidecar-helper-test dualstack-sidecar-environment-of-ones-own
   "A Python that is named is used as it is."
   (let* ((python (dualstack-sidecar-helper-program
-                  "my python" (format "DUALSTACK_MINE=yes exec %s \"$@\"" dualstack-test-python)))
+                  "my python" (format "DUALSTACK_MINE=yes exec %s \"$@\"" (shell-quote-argument dualstack-test-python))))
          (module (dualstack-sidecar-helper-file
                   "m.py" "# /// script" "# dependencies = ['nonesuch']" "# ///"
                   "import os" "" "" "def mine():" "    return os.environ['DUALSTACK_MINE']"))
@@ -155,7 +155,7 @@
   "That the child which makes it is killed is told."
   (let ((dualstack-python (dualstack-sidecar-helper-program
                            "python3" "case \"$*\" in *environment*) echo odd; kill -9 $$;; esac"
-                           (format "exec %s \"$@\"" dualstack-test-python))))
+                           (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python)))))
     (should (string-match-p
              "making the environment ended with status 9\nodd"
              (dualstack-sidecar-helper-error :requirements '("six"))))))
