@@ -70,8 +70,8 @@ to diagnose why none did."
                           (interactive)
                           (dualstack-diagnose host port)))
     (set-transient-map map)
-    (user-error "Cannot connect to %s:%s; type d to see why (%s)" host port
-                (dualstack-view--error err))))
+    (user-error "Cannot connect to %s:%s: %s; type d to see why" host port
+                (if (stringp (nth 2 err)) (nth 2 err) (dualstack-view--error err)))))
 
 (defun dualstack-connect--read-peer ()
   "Read a host and a port, and return them as a list."

@@ -105,6 +105,13 @@ def test_the_pictures_are_small() -> None:
         assert (ROOT / picture).stat().st_size <= 60 * 1024
 
 
+def test_the_files_that_are_named_exist() -> None:
+    named = re.findall(r"=((?:tests|lisp|python)/\S+\.(?:el|py))=", (ROOT / "README.org").read_text())
+    assert len(named) > 5
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
 def write_blocks(directory: Path, *names: str) -> None:
     """Write the blocks with NAMES to files in DIRECTORY; parts, "FILE N", are one file."""
     for name in names:
