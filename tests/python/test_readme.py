@@ -106,7 +106,9 @@ def test_the_pictures_are_small() -> None:
 
 
 def test_the_files_that_are_named_exist() -> None:
-    named = re.findall(r"=((?:tests|lisp|python)/\S+\.(?:el|py))=", (ROOT / "README.org").read_text())
+    named = re.findall(
+        r"=((?:tests|lisp|python)/\S+\.(?:el|py))=", (ROOT / "README.org").read_text()
+    )
     assert len(named) > 5
     for name in named:
         assert (ROOT / name).exists(), name
