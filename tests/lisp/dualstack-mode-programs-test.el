@@ -30,6 +30,7 @@
 (require 'smtpmail)
 (require 'jsonrpc)
 (require 'rcirc)
+(require 'erc)
 (require 'comint)
 (require 'nsm)
 (require 'gnutls)
@@ -278,7 +279,6 @@ s.serve_forever()
 
 (dualstack-programs-twice dualstack-programs-erc
   "ERC connects once and says once who it is."
-  (require 'erc)
   (let ((erc-server-auto-reconnect nil)
         (erc-auto-query nil)
         (erc-modules nil)
