@@ -7,11 +7,12 @@ what is JSON after that is read; anything else is left to the reader, which know
 
 from __future__ import annotations
 
-import json
 import re
+from functools import lru_cache
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 SHORT = 2000  # characters, below which the reader is as quick
@@ -22,11 +23,18 @@ _TRUE = re.compile(r"(?<=[ (])t(?=[ )])")
 _NIL = re.compile(r"(?<=[ (])nil(?=[ )])")
 _EXCHANGE = str.maketrans("() ", "[],")
 _QUOTE, _BACKSLASH = "\udffd", "\udffe"  # stand-ins; no valid UTF-8 has them
-_decode = json.JSONDecoder(strict=False).decode
 
 
 class NotPlainError(Exception):
     """There is more in the text than can be read so."""
+
+
+@lru_cache(1)
+def _decoder() -> Callable[[str], Any]:
+    """Return what decodes JSON."""
+    import json  # noqa: PLC0415, 2 ms, which the start of a sidecar saves
+
+    return json.JSONDecoder(strict=False).decode
 
 
 def read(text: str) -> Any:
@@ -53,7 +61,7 @@ def read(text: str) -> Any:
     if escapes:
         text = text.replace(_BACKSLASH, "\\\\").replace(_QUOTE, '\\"')
     try:
-        return _decode(text)
+        return _decoder()(text)
     except (ValueError, RecursionError):
         raise NotPlainError from None
 
