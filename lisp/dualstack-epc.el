@@ -154,6 +154,7 @@ AWAITED means that the caller looks at the time."
     (signal 'dualstack-epc-closed (list (dualstack-epc-connection-ended connection))))
   (let* ((window (dualstack-epc-connection--window connection))
          (uid (dualstack-epc--window-uid window))
+         (gc-cons-threshold (max gc-cons-threshold dualstack-epc--link-garbage))
          (request (dualstack-epc--request--make
                    :uid uid :method (or (car rest) kind) :message (cl-list* kind uid rest)
                    :then then :else else :progress progress :timeout timeout
@@ -244,7 +245,8 @@ again."
     (with-current-buffer (dualstack-epc-connection--input connection)
       (goto-char (point-max))
       (insert bytes))
-    (let (payload)
+    (let ((gc-cons-threshold (max gc-cons-threshold dualstack-epc--link-garbage))
+          payload)
       (while (setq payload (dualstack-epc--next-payload connection))
         (dualstack-epc--link-log connection "<- %s" payload)
         (dualstack-epc--receive connection payload)))))

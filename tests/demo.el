@@ -239,7 +239,9 @@ They are a name and a key."
   (let* ((dualstack-python (or (getenv "DUALSTACK_PYTHON") "python3"))
          (start (float-time))
          (since (lambda () (* 1000 (- (float-time) start))))
-         (sidecar (dualstack-sidecar-start :wait t))
+         (sidecar (dualstack-sidecar-start
+                   :wait t :modules (list (expand-file-name "tests/demo_steps.py"
+                                                            dualstack-demo--root))))
          (pid (process-id (dualstack-sidecar-process sidecar))))
     (princ (format "\nA Python sidecar, process %d, at port %d of both families:\n" pid
                    (dualstack-sidecar-port sidecar)))
@@ -251,6 +253,7 @@ They are a name and a key."
         (princ (format "  %-9s over %-24s %8.2f ms\n"
                        (dualstack-epc-call connection 'hello nil) host (funcall since)))
         (dualstack-epc-close connection)))
+    (dualstack-demo--progress (dualstack-sidecar-connection sidecar))
     (setq start (float-time))
     (dualstack-sidecar-stop)
     (while (process-live-p (dualstack-sidecar-process sidecar))
@@ -271,6 +274,20 @@ What to type next:
 README.org has the rest; README.zh-CN.org is in Chinese.
 "
                  (abbreviate-file-name (expand-file-name "lisp" dualstack-demo--root)))))
+
+(defun dualstack-demo--progress (connection)
+  "Show the progress of a call over CONNECTION, and one that is cancelled."
+  (princ "  a call that lasts")
+  (princ (format "  -> %s\n"
+                 (dualstack-epc-call connection 'count '(4)
+                                     :progress (lambda (value)
+                                                 (princ (format " %d/%d" (car value)
+                                                                (cadr value)))))))
+  (let ((start (float-time)))
+    (ignore-error dualstack-epc-timeout
+      (dualstack-epc-call connection 'count '(1000) :timeout 0.1))
+    (princ (format "  one that is cancelled after 0.1 s       %8.2f ms\n"
+                   (* 1000 (- (float-time) start))))))
 
 (defun dualstack-demo ()
   "Run the demo and end Emacs."

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dualstack_epc.wire import converters, messages, plain, printer, reader
 from dualstack_epc.wire.errors import ReadError, SendError
-from dualstack_epc.wire.lisp import HashTable, Symbol
+from dualstack_epc.wire.lisp import OURS, HashTable, Symbol
 from dualstack_epc.wire.raw import escaped, literal
 
 ATOMS = (
@@ -76,6 +76,7 @@ def test_messages_of_plain_data(head: str) -> None:
     rows = [[number, f"row {number}", [], ["ok", 1.5, True]] for number in range(200)]
     payload = head.format(printer.to_sexp(rows)).encode()
     for margin in (b"\n", b"\t\n"):
+        assert (messages._parse_plain(payload + margin, OURS) is None) == ("t (" in head)
         message = messages.parse(payload + margin)
         assert message.uid == 7
         assert message.rest[-1] == [rows]

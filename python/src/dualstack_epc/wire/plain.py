@@ -39,6 +39,7 @@ def _decoder() -> Callable[[str], Any]:
 
 def read(text: str) -> Any:
     """Return the value of TEXT, a list; raise `NotPlainError` if that takes the whole reader."""
+    text = text.strip()
     escapes = "\\" in text
     if escapes:
         if _QUOTE in text or _BACKSLASH in text:
@@ -56,7 +57,7 @@ def read(text: str) -> Any:
     if has_true:
         outside = _TRUE.sub("true", outside)
     _check_depth(outside)
-    parts[::2] = outside.strip().translate(_EXCHANGE).split('"')
+    parts[::2] = outside.translate(_EXCHANGE).split('"')
     text = '"'.join(parts)
     if escapes:
         text = text.replace(_BACKSLASH, "\\\\").replace(_QUOTE, '\\"')
