@@ -117,7 +117,7 @@ Windows' own print in the code page of DOS, whatever Emacs is set to."
    (lambda ()
      (let ((listeners (dualstack-diagnose-listeners--parse-netstat port)))
        (dualstack-diagnose-listeners--name
-        listeners (delete-dups (mapcar (lambda (l) (plist-get l :pid)) listeners))
+        listeners (delete-dups (delq nil (mapcar (lambda (l) (plist-get l :pid)) listeners)))
         run then)))))
 
 (defun dualstack-diagnose-listeners--name (listeners pids run then)
@@ -139,13 +139,13 @@ RUN is as in the commentary."
   "Return who listens at PORT by the current buffer, what `netstat -ano' prints."
   (let (found)
     (while (re-search-forward
-            (format "^ *TCP +\\(?:\\[\\([^]%%]*\\)[^]]*\\]\\|\\([0-9.]+\\)\\):%d +[^ ]+:0 .*?\\([0-9]+\\)[ \r]*$"
+            (format "^ *TCP +\\(?:\\[\\([^]%%]*\\)[^]]*\\]\\|\\([0-9.]+\\)\\):%d +[^ ]+:0 [^0-9\r\n]*\\([0-9]+\\)?[ \r]*$"
                     port)
             nil t)
       (push (dualstack-diagnose-listeners--make
              (if (match-string 1) 'ipv6 'ipv4)
              (or (match-string 1) (match-string 2))
-             (string-to-number (match-string 3)) nil)
+             (and (match-string 3) (string-to-number (match-string 3))) nil)
             found))
     (nreverse found)))
 

@@ -576,6 +576,18 @@ Aktive Verbindungen
                    (:family ipv6 :address "::" :any t :pid 1044 :program nil)
                    (:family ipv6 :address "fe80::1c5b:9d2" :any nil :pid 1045 :program nil)))))
 
+(dualstack-deftest dualstack-diagnose-netstat-of-wine ()
+  "What Wine prints, as it was captured, has no process; that is no hindrance."
+  (should (equal (dualstack-diagnose-test-printed "\r
+Active Connections\r
+\r
+  Proto  Local Address          Foreign Address        State\r
+  TCP    127.0.0.1:33001        127.0.0.1:47452        TIME_WAIT\r
+  TCP    127.0.0.1:38201        0.0.0.0:0              LISTENING\r
+  TCP    127.0.0.1:38201        127.0.0.1:42501        ESTABLISHED\r
+" #'dualstack-diagnose-listeners--parse-netstat 38201)
+                 '((:family ipv4 :address "127.0.0.1" :any nil :pid nil :program nil)))))
+
 (dualstack-deftest dualstack-diagnose-tasklist ()
   "Windows' tasklist is read, and that it has found nothing."
   (should (equal "python.exe"
