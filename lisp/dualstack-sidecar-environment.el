@@ -117,11 +117,10 @@ The value is nil, or a function that gives the attempt up."
   "Start our source with ARGUMENTS; PROCESS is more for `make-process'."
   (let ((command (append (dualstack-sidecar--program) arguments
                          (list "--root" (expand-file-name
-                                         dualstack-sidecar-environments-directory))))
-        (coding (or locale-coding-system 'utf-8)))
+                                         dualstack-sidecar-environments-directory)))))
     (dualstack-sidecar--as-child
       (apply #'make-process
-             :command (mapcar (lambda (word) (encode-coding-string word coding)) command)
+             :command (mapcar #'dualstack-sidecar--encode-word command)
              :connection-type 'pipe process))))
 
 (defun dualstack-sidecar-environment--start (job run arguments)

@@ -47,6 +47,42 @@ that is new enough, 3.10 or later."
   "Signal `dualstack-sidecar-error' with the text of FORMAT and ARGS."
   (signal 'dualstack-sidecar-error (list (apply #'format format args))))
 
+;;;; What children are told
+
+(declare-function w32-short-file-name "w32proc.c" (filename))
+(defvar w32-ansi-code-page)
+
+(defun dualstack-sidecar--argument-coding ()
+  "Return the coding system of arguments: the locale's, on Windows the code page.
+There LANG can have the locale say something else."
+  (let ((page (and (boundp 'w32-ansi-code-page)
+                   (intern (format "cp%d" w32-ansi-code-page)))))
+    (if (and page (coding-system-p page))
+        page
+      (or locale-coding-system 'utf-8))))
+
+(defun dualstack-sidecar--encode-word (word)
+  "Return WORD, a part of a command line, as `make-process' passes it unchanged.
+Its `:coding' is for input and output.  On Windows a file whose name the code
+page cannot express has a short name, too."
+  (let ((coding (dualstack-sidecar--argument-coding)))
+    (encode-coding-string
+     (or (and (eq system-type 'windows-nt)
+              (unencodable-char-position 0 (length word) coding nil word)
+              (file-name-absolute-p word)
+              (dualstack-sidecar--short-name word))
+         word)
+     coding)))
+
+(defun dualstack-sidecar--short-name (file)
+  "Return the short name of FILE on Windows, also if it is not there yet."
+  (or (w32-short-file-name file)
+      (let ((parent (file-name-directory (directory-file-name file))))
+        (if (member parent (list nil file))
+            file
+          (concat (file-name-as-directory (dualstack-sidecar--short-name parent))
+                  (file-name-nondirectory (directory-file-name file)))))))
+
 ;;;; Where children start
 
 (defvar dualstack-sidecar--temporary-directory nil

@@ -300,12 +300,10 @@ Nil means that of `dualstack-sidecar-python'."
 (defun dualstack-sidecar--make-process (sidecar)
   "Return a new process of SIDECAR."
   (dualstack-sidecar--as-child
-    (let ((process-environment (dualstack-sidecar--environment sidecar))
-          (coding (or locale-coding-system 'utf-8)))
+    (let ((process-environment (dualstack-sidecar--environment sidecar)))
       (make-process
        :name (dualstack-sidecar-name sidecar)
-       ;; `:coding' is that of its output; file names are in the locale's.
-       :command (mapcar (lambda (word) (encode-coding-string word coding))
+       :command (mapcar #'dualstack-sidecar--encode-word
                         (dualstack-sidecar-command sidecar))
        :connection-type 'pipe :noquery t :coding 'utf-8
        :stderr (dualstack-sidecar--stderr sidecar)

@@ -155,6 +155,31 @@ def die():
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
     (should (= 1 (dualstack-sidecar-restarts sidecar)))))
 
+(dualstack-sidecar-test dualstack-sidecar-in-folders-of-any-name
+  "A module is found, and its log read, in folders with any letters."
+  (dolist (name '("\u7528\u6237 \u5f20\u4e09" "\u00c9lodie d'\u00e9t\u00e9"))
+    (let* ((folder (make-temp-file "folder" t))
+           (inner (expand-file-name name folder))
+           (file (expand-file-name (concat name ".py") inner))
+           (coding-system-for-write 'utf-8-unix)
+           sidecar)
+      (make-directory inner)
+      (write-region (concat "print('in the log: " (substring name 0 2) "')\n"
+                            "def where():\n    return __file__\n")
+                    nil file nil 'silent)
+      (unwind-protect
+          (progn
+            (setq sidecar (dualstack-sidecar-start :modules (list file) :wait t))
+            (should (string-suffix-p (concat name ".py")
+                                     (dualstack-sidecar-test-call sidecar 'where)))
+            (dualstack-test-wait
+             (lambda ()
+               (string-match-p (concat "in the log: " (substring name 0 2))
+                               (dualstack-sidecar--log-current
+                                (dualstack-sidecar-log sidecar))))))
+        (dualstack-sidecar-test-end)
+        (delete-directory folder t)))))
+
 (defun dualstack-sidecar-test-break (sidecar)
   "Break the connection of SIDECAR, as Emacs on Windows does now and then."
   (delete-process (dualstack-epc-connection-process

@@ -37,8 +37,9 @@ def load(name: str) -> ModuleType:
     The current directory is no place where modules are found.
     """
     try:
-        if name.endswith(".py"):
-            return _load_file(Path(name).absolute())
+        if name.lower().endswith(".py"):  # A short name of Windows is in capitals.
+            path = Path(name)
+            return _load_file(path.resolve() if sys.platform == "win32" else path.absolute())
         return importlib.import_module(name)
     except UnknownModuleError:
         raise
