@@ -332,6 +332,9 @@ That is when the sockets have been looked at shortly before."
     (dualstack-attempt--end-as winner 'won))
   (dolist (attempt (dualstack-race--in-flight race))
     (dualstack-attempt--close attempt (if winner 'lost state)))
+  (when winner
+    (dualstack-attempt--rename (dualstack-attempt--process winner)
+                               (dualstack-race--name race)))
   (when (dualstack-race--on-end race)
     (funcall (dualstack-race--on-end race) race)))
 
@@ -352,9 +355,13 @@ That is when the sockets have been looked at shortly before."
     t))
 
 (defun dualstack-race--renew-all (race now)
-  "Dial the attempts of RACE that run once more, at the time NOW."
-  (setf (dualstack-race--again race)
-        (and (dualstack-race--renew race) (+ now (dualstack-race--renew race))))
+  "Dial the attempts of RACE that run once more, at the time NOW.
+Where the clock is late, the machine is busy and so may be the answers: then
+they are given time."
+  (let ((late (- now (dualstack-race--again race))))
+    (setf (dualstack-race--again race)
+          (and (dualstack-race--renew race)
+               (+ now (dualstack-race--renew race) (if (> late 0.02) (* 4 late) 0)))))
   (dolist (attempt (dualstack-race--in-flight race))
     (when (dualstack-race--running-p race)
       (dualstack-race--dial race attempt t)))
@@ -408,7 +415,12 @@ Emacs does not ask about it at exit."
 (defun dualstack-race--failed (race attempt reason)
   "End ATTEMPT of RACE because of REASON, a string; the next is due."
   (dualstack-attempt--close attempt reason)
-  (let ((now (float-time)))
+  (let ((now (float-time))
+        (flying (dualstack-race--in-flight race)))
+    ;; Before anybody else takes the name.
+    (when flying
+      (dualstack-attempt--rename (dualstack-attempt--process (car flying))
+                                 (dualstack-race--name race)))
     (setf (dualstack-race--due race) now
           (dualstack-race--looked race) nil)
     (when (and (eq system-type 'windows-nt) (not (dualstack-race--again race)))
