@@ -55,7 +55,7 @@ Emacs reads integers of up to 19,729 decimal digits, and may take long to
 find out that one is longer.")
 
 (defconst dualstack-epc-scan--stops 200000
-  "How many quotes and hash tables a text may have.")
+  "How many quotes a text may have; a hash table counts as four.")
 
 (defconst dualstack-epc-scan--between "^\0- \"';()[]#`,"
   "The characters of symbols and numbers, for `skip-chars-forward'.
@@ -327,6 +327,8 @@ there."
   "Go into the hash table at point, which COUNT quotes precede, with SCAN.
 A table may have a test and data, in this order, for its reader takes the
 first of each."
+  ;; It takes longer than a quote.
+  (cl-incf (dualstack-epc-scan--state-stops scan) 3)
   (when (or (dualstack-epc-scan--state-outgoing scan) (< emacs-major-version 30))
     (dualstack-epc-scan--set-size (dualstack-epc-scan--state-outgoing scan)))
   (unless (looking-at "#s(hash-table\\(?:[ \n]+size 1\\)?\\(?:[ \n]+test[ \n]+\\(?:eql\\|equal\\|eq\\)\\)?[ \n]*\\(?:\\([ \n]data[ \n]*(\\)\\|)\\)")
