@@ -98,6 +98,7 @@ class EPCAcceptor(Acceptor):
                 return
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
+        self.tally.add(f"closed, {STRANGERS} newer clients have not proved themselves either")
         with contextlib.suppress(OSError):
             oldest.shutdown(socket.SHUT_RDWR)
         if os.name == "nt":  # There that does not wake whoever reads.
