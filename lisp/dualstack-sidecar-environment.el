@@ -36,6 +36,7 @@
 (require 'dualstack-epc-codec)
 (require 'dualstack-epc-later)
 (require 'dualstack-sidecar-log)
+(require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-python)
 
 (defcustom dualstack-sidecar-environments-directory
@@ -80,19 +81,20 @@ output that is no whole line yet, OUTCOME the last line."
   "The Pythons of environments that were found in this session.
 The keys are what they were looked for with, less the sidecar's name.")
 
-(cl-defun dualstack-sidecar-environment--ensure (needs &key name run rebuild then else)
+(cl-defun dualstack-sidecar-environment--ensure (needs &key name place run rebuild then else)
   "Find or make the environment for NEEDS of the sidecar NAME; return at once.
 NEEDS is of `dualstack-sidecar-environment--needs'.  RUN is called with the
 arguments of our source and then those of `make-process', and starts it;
-nil means `dualstack-sidecar-environment--run'.  With REBUILD, what is there is
+nil means `dualstack-sidecar-environment--run'.  PLACE is the directory of
+another machine that it does so on, if it does.  With REBUILD, what is there is
 made anew.  THEN is called with the Python in it, at once if that was found
 in this session, or else ELSE with a string, why there is none.
 
 The value is nil, or a function that gives the attempt up."
-  (let* ((key (list needs run dualstack-python exec-path
+  (let* ((key (list needs place dualstack-python exec-path
                     dualstack-sidecar-environments-directory))
          (found (gethash key dualstack-sidecar-environment--found)))
-    (if (and found (not rebuild) (or run (file-executable-p found)))
+    (if (and found (not rebuild) (or place (file-executable-p found)))
         (ignore (funcall then found))
       (let ((job (dualstack-sidecar-environment--make-job
                   :name name :else else :begun (float-time)
@@ -219,7 +221,7 @@ The value is nil, or a function that gives the attempt up."
           (dualstack-sidecar-environment--job-else job) #'ignore
           (dualstack-sidecar-environment--job-step job) nil)
     (when (process-live-p process)
-      (ignore-errors (process-send-eof process))
+      (dualstack-sidecar--pipe-end process)
       (setf (dualstack-sidecar-environment--job-timer job)
             (run-at-time 5 nil #'delete-process process)))))
 

@@ -126,10 +126,9 @@ What comes before goes to LOG."
 
 (defun dualstack-sidecar--pipe-end (process)
   "Have the child PROCESS end.
-It is told so by the end of its input; but a terminal cannot tell that, and one
-on another machine may not be listening any longer."
+It is told so by the end of its input, which a terminal cannot tell."
   (when (process-live-p process)
-    (if (or (process-tty-name process) (process-get process 'remote-command))
+    (if (process-tty-name process)
         (delete-process process)
       (ignore-errors (process-send-eof process)))))
 

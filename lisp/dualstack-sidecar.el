@@ -41,6 +41,7 @@
 (require 'dualstack-sidecar-log)
 (require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-python)
+(require 'dualstack-sidecar-remote)
 (require 'dualstack-view)
 
 (defcustom dualstack-sidecar-timeout 20
@@ -62,7 +63,8 @@ the last error."
   name command state process log port token addresses address connection started
   (restarts 0) failure
   ;; What `dualstack-sidecar-start' was told, and the environment for it.
-  -own-command -modules -path -requirements -python -transport -ready-word -auth -methods -auto-restart -environment
+  -own-command -modules -path -requirements -python -transport -place -ready-word -auth
+  -methods -auto-restart -environment
   (-output "") -stderr -timer -then -else -cancel -again
   ;; Why the connection ended that is being made again; the last one that was.
   -broken -renewed)
@@ -81,8 +83,8 @@ the last error."
 
 ;;;###autoload
 (cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules path
-                                        requirements python (transport 'socket) (auth t)
-                                        methods restart log-file then else wait)
+                                        requirements python (transport 'socket) directory
+                                        (auth t) methods restart log-file then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
 One that runs already is returned as it is.
 
@@ -104,6 +106,13 @@ line is that of `dualstack-epc serve --auth'.  It must end when its input
 does.  Its directory is one of the user's own, mostly the home directory.
 If TRANSPORT is `pipe', EPC is spoken over the standard input and output of the
 child instead, without a port or a proof; AUTH means nothing then.
+
+With DIRECTORY, a remote name such as \"/ssh:host:~/\", the sidecar runs there,
+by TRAMP, over a pipe; `current' means the machine of the current buffer's
+directory, in the home directory.  The name of the sidecar is then NAME and that
+of the machine, as each has its own.  Files of MODULES that are here are copied
+there.
+
 METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
 the sidecar can call.  If RESTART is non-nil, it is started again when it
 crashes, after a delay that grows.
@@ -116,7 +125,9 @@ runs, or signal that error."
   (dualstack-epc--check-methods methods)
   (unless (memq transport '(socket pipe))
     (dualstack-sidecar--error "The transport is `socket' or `pipe', not %S" transport))
-  (let ((sidecar (dualstack-sidecar-get name)))
+  (let* ((place (dualstack-sidecar-remote--directory directory))
+         (name (if place (concat name " " (file-remote-p place)) name))
+         (sidecar (dualstack-sidecar-get name)))
     (when (called-interactively-p 'any)
       (setq then (lambda (sidecar)
                    (message "%s" (dualstack-sidecar-describe sidecar)))))
@@ -126,7 +137,8 @@ runs, or signal that error."
         (setq dualstack-sidecars (delq sidecar dualstack-sidecars)))
       (setq sidecar (dualstack-sidecar--make
                      :name name :-own-command command :-modules modules :-path path
-                     :-requirements requirements :-python python :-transport transport
+                     :-requirements requirements :-python python
+                     :-transport (if place 'pipe transport) :-place place
                      :-auth auth :-methods methods :-auto-restart restart :state 'starting
                      :log (dualstack-sidecar--log-buffer name)))
       (dualstack-sidecar--log-to-file (dualstack-sidecar-log sidecar) log-file)
@@ -195,7 +207,17 @@ started again by itself: whatever buffer is current then."
         (if needs
             (dualstack-sidecar--prepare-environment sidecar needs)
           (dualstack-sidecar--run sidecar (dualstack-sidecar--chosen-python sidecar))))
-    (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err)))))
+    (quit (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
+          (signal 'quit nil))
+    (error (dualstack-sidecar--fail sidecar (dualstack-sidecar--reason sidecar err)))))
+
+(defun dualstack-sidecar--reason (sidecar err)
+  "Return why SIDECAR does not start, as ERR, that of its preparation, has it."
+  (cond ((eq (car err) 'dualstack-sidecar-error) (cadr err))
+        ((dualstack-sidecar--place sidecar)
+         (format "%s cannot be used: %s" (file-remote-p (dualstack-sidecar--place sidecar))
+                 (error-message-string err)))
+        (t (error-message-string err))))
 
 (defun dualstack-sidecar--needs (sidecar)
   "Return what the environment of SIDECAR must have, or nil if it needs none."
@@ -207,7 +229,9 @@ started again by itself: whatever buffer is current then."
   "Return the Python that SIDECAR was told to use, or nil."
   (let ((python (dualstack-sidecar--python sidecar)))
     (when python
-      (or (if (file-name-directory python)
+      (or (and (dualstack-sidecar--place sidecar)
+               (dualstack-sidecar-remote--local python))
+          (if (file-name-directory python)
               (let ((file (dualstack-sidecar--full-name python)))
                 (and (file-executable-p file) file))
             (dualstack-sidecar--as-child (executable-find python)))
@@ -218,13 +242,16 @@ started again by itself: whatever buffer is current then."
   (dualstack-sidecar--show-in-mode-line)
   (setf (dualstack-sidecar--cancel sidecar)
         (dualstack-sidecar-environment--ensure
-         needs :name (dualstack-sidecar-name sidecar)
+         needs :name (dualstack-sidecar-name sidecar) :place (dualstack-sidecar--place sidecar)
+         :run (and (dualstack-sidecar--place sidecar)
+                   (dualstack-sidecar-remote--run (dualstack-sidecar--place sidecar)))
          :then (lambda (python)
                  (setf (dualstack-sidecar--cancel sidecar) nil)
                  (when (eq (dualstack-sidecar-state sidecar) 'starting)
                    (condition-case err
                        (dualstack-sidecar--run sidecar python)
-                     (dualstack-sidecar-error (dualstack-sidecar--fail sidecar (cadr err))))))
+                     (error (dualstack-sidecar--fail
+                             sidecar (dualstack-sidecar--reason sidecar err))))))
          :else (lambda (reason)
                  (setf (dualstack-sidecar--cancel sidecar) nil)
                  (dualstack-sidecar--fail sidecar reason)))))
@@ -232,11 +259,15 @@ started again by itself: whatever buffer is current then."
 (defun dualstack-sidecar--run (sidecar python)
   "Run SIDECAR, unless it has a command of its own, with PYTHON.
 Nil means that of `dualstack-sidecar-python'."
-  (setf (dualstack-sidecar-command sidecar)
-        (or (dualstack-sidecar--own-command sidecar)
-            (append (dualstack-sidecar--program python)
-                    (dualstack-sidecar--serve-arguments sidecar))))
-  (dualstack-sidecar--launch sidecar))
+  (let ((place (dualstack-sidecar--place sidecar))
+        (own (dualstack-sidecar--own-command sidecar)))
+    (setf (dualstack-sidecar-command sidecar)
+          (cond (own own)
+                (place (cons python (dualstack-sidecar-remote--command
+                                     place (dualstack-sidecar--serve-arguments sidecar))))
+                (t (append (dualstack-sidecar--program python)
+                           (dualstack-sidecar--serve-arguments sidecar)))))
+    (dualstack-sidecar--launch sidecar)))
 
 (defun dualstack-sidecar--serve-arguments (sidecar)
   "Return the arguments of our source for SIDECAR."
@@ -246,39 +277,46 @@ Nil means that of `dualstack-sidecar-python'."
       (setf (dualstack-sidecar--ready-word sidecar) (dualstack-sidecar--pipe-word))
       (setcdr arguments (append (list "--stdio" "--ready"
                                       (dualstack-sidecar--ready-word sidecar))
+                                (and (dualstack-sidecar--place sidecar) '("--pass-log"))
                                 (cdr arguments))))
     arguments))
 
 (defun dualstack-sidecar--launch (sidecar)
   "Start the process of SIDECAR."
   (let ((log (dualstack-sidecar--log-buffer (dualstack-sidecar-name sidecar)))
-        (process-adaptive-read-buffering nil)
-        (name (dualstack-sidecar-name sidecar)))
+        (process-adaptive-read-buffering nil))
     (setf (dualstack-sidecar-state sidecar) 'starting
           (dualstack-sidecar-started sidecar) (float-time)
           (dualstack-sidecar-failure sidecar) nil
           (dualstack-sidecar--output sidecar) ""
           (dualstack-sidecar--broken sidecar) nil
           (dualstack-sidecar--renewed sidecar) nil
-          (dualstack-sidecar-log sidecar) log
-          (dualstack-sidecar--timer sidecar)
-          (run-at-time dualstack-sidecar-timeout nil
-                       #'dualstack-sidecar--late sidecar))
-    (dualstack-sidecar--log-begin log (dualstack-sidecar-command sidecar))
+          (dualstack-sidecar-log sidecar) log)
+    (dualstack-sidecar--log-begin log (delq nil (copy-sequence
+                                                 (dualstack-sidecar-command sidecar))))
     (dualstack-sidecar--show-in-mode-line)
-    (setf (dualstack-sidecar--stderr sidecar)
-          (dualstack-sidecar--make-stderr (concat name " stderr") log))
+    (unless (dualstack-sidecar--place sidecar)
+      (setf (dualstack-sidecar--stderr sidecar)
+            (dualstack-sidecar--make-stderr
+             (concat (dualstack-sidecar-name sidecar) " stderr") log)))
     (condition-case err
         (progn
           (setf (dualstack-sidecar-process sidecar)
-                (dualstack-sidecar--make-process sidecar))
+                (if (dualstack-sidecar--place sidecar)
+                    (dualstack-sidecar--make-remote-process sidecar)
+                  (dualstack-sidecar--make-process sidecar))
+                ;; Not before, as TRAMP may ask for a password.
+                (dualstack-sidecar--timer sidecar)
+                (run-at-time dualstack-sidecar-timeout nil #'dualstack-sidecar--late sidecar))
           (when (eq (dualstack-sidecar--transport sidecar) 'pipe)
             (dualstack-sidecar--connect-pipe sidecar)))
-      (file-error
+      (error
        ;; Nothing has read from it yet: later, deleting it could hang Windows.
-       (delete-process (dualstack-sidecar--stderr sidecar))
+       (when (dualstack-sidecar--stderr sidecar)
+         (delete-process (dualstack-sidecar--stderr sidecar)))
        (dualstack-sidecar--fail
-        sidecar (format "%s does not start: %s" (car (dualstack-sidecar-command sidecar))
+        sidecar (format "%s does not start: %s" (or (dualstack-sidecar--place sidecar)
+                                                    (car (dualstack-sidecar-command sidecar)))
                         (error-message-string err)))))))
 
 ;; A Windows Emacs hangs for good when it deletes a pipe that it waits to read
@@ -309,9 +347,24 @@ Nil means that of `dualstack-sidecar-python'."
        :stderr (dualstack-sidecar--stderr sidecar)
        :filter (lambda (_process text)
                  (dualstack-sidecar--read sidecar text))
-       :sentinel (lambda (process _event)
-                   (unless (process-live-p process)
-                     (dualstack-sidecar--ended sidecar process)))))))
+       :sentinel (dualstack-sidecar--sentinel sidecar)))))
+
+(defun dualstack-sidecar--make-remote-process (sidecar)
+  "Return a new process of SIDECAR, on another machine."
+  (let ((command (dualstack-sidecar-command sidecar)))
+    (apply #'dualstack-sidecar-remote--make-process
+           (dualstack-sidecar--place sidecar)
+           (if (dualstack-sidecar--own-command sidecar)
+               (dualstack-sidecar-remote--own-words command)
+             (dualstack-sidecar-remote--python-words (car command) (cdr command)))
+           (list :name (dualstack-sidecar-name sidecar) :noquery t :coding 'binary
+                 :sentinel (dualstack-sidecar--sentinel sidecar)))))
+
+(defun dualstack-sidecar--sentinel (sidecar)
+  "Return the sentinel of a process of SIDECAR."
+  (lambda (process _event)
+    (unless (process-live-p process)
+      (dualstack-sidecar--ended sidecar process))))
 
 (defun dualstack-sidecar--late (sidecar)
   "Give up SIDECAR, which has not started in time."
@@ -329,7 +382,10 @@ Nil means that of `dualstack-sidecar-python'."
 
 (defun dualstack-sidecar--connect-pipe (sidecar)
   "Connect to SIDECAR, whose process has begun, over its own streams."
-  (setf (dualstack-sidecar-address sidecar) "its pipe")
+  (setf (dualstack-sidecar-address sidecar)
+        (if (dualstack-sidecar--place sidecar)
+            (file-remote-p (dualstack-sidecar--place sidecar))
+          "its pipe"))
   (condition-case nil
       (setf (dualstack-sidecar--cancel sidecar)
             (dualstack-sidecar--pipe-open
@@ -422,6 +478,12 @@ ERR is the error of the one before."
       (dualstack-epc-close connection)
     (dolist (method (dualstack-sidecar--methods sidecar))
       (apply #'dualstack-epc-define-method connection method))
+    (when (dualstack-sidecar--place sidecar)
+      (dualstack-epc-define-method connection 'dualstack-log
+                                   (lambda (text)
+                                     (dualstack-sidecar--log-append
+                                      (dualstack-sidecar-log sidecar) text)
+                                     nil)))
     (dualstack-sidecar--disarm sidecar)
     (setf (dualstack-sidecar--broken sidecar) nil
           (dualstack-sidecar-connection sidecar) connection
@@ -572,7 +634,8 @@ One that has ended meanwhile says why itself, when Emacs comes to it."
   "Note that SIDECAR, which ran, does not any longer, for REASON.
 Start it again if that is wanted."
   (dualstack-sidecar--fail sidecar reason)
-  (when (dualstack-sidecar--auto-restart sidecar)
+  ;; Connecting to another machine takes time, and would do so at any moment.
+  (when (and (dualstack-sidecar--auto-restart sidecar) (not (dualstack-sidecar--place sidecar)))
     (if (process-live-p (dualstack-sidecar-process sidecar))
         (setf (dualstack-sidecar--again sidecar) t) ; Once it has ended.
       (dualstack-sidecar--restart-later sidecar))))
@@ -612,9 +675,14 @@ Start it again if that is wanted."
   "Return why SIDECAR, which ran, has ended with STATUS.
 One that ends in order has lost its connection."
   (let ((connection (dualstack-sidecar-connection sidecar)))
-    (if (and (eq status 0) connection (dualstack-epc-connection-ended connection))
-        (format "its connection is gone: %s" (dualstack-epc-connection-ended connection))
-      (format "it crashed, with status %s" status))))
+    (cond ((and (dualstack-sidecar--place sidecar)
+                (or (eq status 255)
+                    (eq 'signal (process-status (dualstack-sidecar-process sidecar)))))
+           (format "the connection to %s is lost; the next start connects again"
+                   (file-remote-p (dualstack-sidecar--place sidecar))))
+          ((and (eq status 0) connection (dualstack-epc-connection-ended connection))
+           (format "its connection is gone: %s" (dualstack-epc-connection-ended connection)))
+          (t (format "it crashed, with status %s" status)))))
 
 (defun dualstack-sidecar--fail (sidecar reason)
   "Note that SIDECAR does not run, for REASON, and say so."
@@ -655,6 +723,7 @@ As a command, ask which one if there are several."
                              :requirements (dualstack-sidecar--requirements old)
                              :python (dualstack-sidecar--python old)
                              :transport (dualstack-sidecar--transport old)
+                             :directory (dualstack-sidecar--place old)
                              :log-file (dualstack-sidecar--log-file
                                         (dualstack-sidecar-log old))
                              :auth (dualstack-sidecar--auth old)
