@@ -65,7 +65,7 @@ exit 127"
 Its arguments are a Python, or nothing to choose one, and those of Python.")
 
 (defun dualstack-sidecar-remote--directory (directory)
-  "Return the remote directory in which a sidecar with DIRECTORY starts, or nil.
+  "Return the remote directory for a sidecar that was told DIRECTORY, or nil.
 DIRECTORY is nil, a name, or `current' for the machine of the current buffer's."
   (cond ((null directory) nil)
         ((eq directory 'current)
@@ -111,7 +111,7 @@ A file that is here is copied there."
                              (set-buffer-multibyte nil)
                              (insert-file-contents-literally file)
                              (buffer-string))
-                         (file-error (dualstack-sidecar--error "there is no file %s" file)))))
+                         (file-error (dualstack-sidecar--error "There is no file %s" file)))))
            (dualstack-sidecar-remote--copy
             directory (format "modules/%s/%s" (substring (sha1 bytes) 0 12)
                               (file-name-nondirectory file))
@@ -138,7 +138,7 @@ Return its full name there.  It is there whole, or not at all."
 ;;;; The process
 
 (defun dualstack-sidecar-remote--command (directory arguments)
-  "Return the command that runs our source with ARGUMENTS in DIRECTORY.
+  "Return the command line of our source with ARGUMENTS, for DIRECTORY.
 It is for Python there.  ARGUMENTS are those for this machine: files of modules
 and directories in them are made those of the other."
   (let ((words nil))
@@ -167,7 +167,7 @@ What it writes to standard error is lost, as that may be the same stream."
     (apply #'make-process :command command :connection-type 'pipe :file-handler t process)))
 
 (defun dualstack-sidecar-remote--run (directory)
-  "Return a function that starts the maker of environments in DIRECTORY.
+  "Return a function to start the maker of environments in DIRECTORY.
 It is called as `dualstack-sidecar-environment--run' is."
   (lambda (arguments &rest process)
     (apply #'dualstack-sidecar-remote--make-process

@@ -75,7 +75,7 @@ The home directory on the other side is this test's."
     home))
 
 (defun dualstack-sidecar-remote-test-clean ()
-  "Remove the buffers, timers and hooks that TRAMP leaves."
+  "Remove the buffers and timers of TRAMP."
   (tramp-cleanup-all-connections)
   (dolist (buffer (buffer-list))
     (when (string-match-p "\\` ?\\*\\(?:debug \\)?tramp/\\| \\*tramp temp\\*" (buffer-name buffer))
@@ -181,7 +181,7 @@ The home directory on the other side is this test's."
              "no module nonesuch"
              (dualstack-sidecar-helper-error :directory directory :modules '("nonesuch"))))
     (should (string-match-p
-             "there is no file /nonexistent/m.py"
+             "There is no file /nonexistent/m.py"
              (dualstack-sidecar-helper-error :directory directory
                                              :modules '("/nonexistent/m.py"))))
     (let ((dualstack-sidecar-remote--cache "/proc/nowhere/"))
