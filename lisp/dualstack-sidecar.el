@@ -50,6 +50,10 @@
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))
 
+(defconst dualstack-sidecar--farewell 0.5
+  "Seconds in which a child that has closed its connection may end by itself.
+Its end tells more than that of its connection.")
+
 (cl-defstruct (dualstack-sidecar (:constructor dualstack-sidecar--make)
                                  (:copier nil))
   "A child process that serves EPC.
@@ -392,11 +396,21 @@ Nil means that of `dualstack-sidecar-python'."
              (dualstack-sidecar-process sidecar) (dualstack-sidecar--ready-word sidecar)
              (dualstack-sidecar-log sidecar)
              (lambda (connection) (dualstack-sidecar--ready sidecar connection))
-             (lambda (reason)
-               (when (eq (dualstack-sidecar-state sidecar) 'starting)
-                 (dualstack-sidecar--fail sidecar reason)))))
+             (lambda (reason) (dualstack-sidecar--pipe-broken sidecar reason))))
     ;; It has ended already: its end says why.
     (dualstack-epc-closed nil)))
+
+(defun dualstack-sidecar--pipe-broken (sidecar reason)
+  "Note that SIDECAR, which was not ready yet, speaks no EPC, for REASON.
+Its child may say within a moment why."
+  (when (eq (dualstack-sidecar-state sidecar) 'starting)
+    (dualstack-sidecar--disarm sidecar)
+    (setf (dualstack-sidecar-failure sidecar) (list 'dualstack-sidecar-error reason)
+          (dualstack-sidecar--timer sidecar)
+          (run-at-time dualstack-sidecar--farewell nil
+                       (lambda ()
+                         (when (eq (dualstack-sidecar-state sidecar) 'starting)
+                           (dualstack-sidecar--fail sidecar reason)))))))
 
 ;;;; The announcement
 
@@ -443,10 +457,6 @@ Nil means that of `dualstack-sidecar-python'."
       (_ (dualstack-sidecar--fail
           sidecar (format "it printed %S where its announcement should be"
                           announcement))))))
-
-(defconst dualstack-sidecar--farewell 0.5
-  "Seconds in which a child that has closed its connection may end by itself.
-Its end tells more than that of its connection.")
 
 (defun dualstack-sidecar--try-next (sidecar addresses err)
   "Connect to SIDECAR at the first of ADDRESSES, or else at the others.
@@ -659,7 +669,9 @@ Start it again if that is wanted."
         ('starting
          (dualstack-sidecar-environment--forget (car (dualstack-sidecar-command sidecar)))
          (dualstack-sidecar--fail
-          sidecar (concat (format "it ended before it ran, with status %s" status)
+          sidecar (concat (or (and (eq status 0) ; What made it end may be known.
+                                   (cadr (dualstack-sidecar-failure sidecar)))
+                              (format "it ended before it ran, with status %s" status))
                           (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
         ('running
          (dualstack-sidecar--crash

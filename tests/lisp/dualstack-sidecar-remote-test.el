@@ -51,7 +51,7 @@ The home directory on the other side is this test's."
     (ert-skip "needs ssh and sshd (Debian: openssh-server)"))
   (when (and direct (version< emacs-version "28"))
     (ert-skip "needs Emacs 28 or later"))
-  (dualstack-test-with-child (_sshd dualstack-test-python (dualstack-test-support "sshd.py")
+  (dualstack-test-with-child (sshd dualstack-test-python (dualstack-test-support "sshd.py")
                                     dualstack-sidecar-helper-directory)
     (let* ((home (dualstack-sidecar-remote-test-home))
            (tramp-methods (cons (dualstack-sidecar-remote-test-method) tramp-methods))
@@ -236,7 +236,8 @@ The home directory on the other side is this test's."
   "A sidecar can be that of another user, over su."
   (skip-unless (and (eq 0 (user-uid)) (executable-find "su")
                     (eq 0 (call-process "su" nil nil nil "-s" "/bin/sh" "nobody" "-c" "true"))))
-  (let* ((home (dualstack-sidecar-remote-test-home))
+  ;; In plain ASCII: TRAMP of Emacs 28 cannot set modes of others by su.
+  (let* ((home (expand-file-name "home/" dualstack-sidecar-helper-directory))
          (tramp-methods (cons (append '("dualstacksu"
                                         (tramp-login-args (("-s") ("/bin/sh") ("%u"))))
                                       (cdr (assoc "su" tramp-methods)))
@@ -245,6 +246,7 @@ The home directory on the other side is this test's."
          (tramp-histfile-override nil)
          (dualstack-sidecar-timeout 60)
          (dualstack-sidecar-remote--cache (concat home "cache/")))
+    (make-directory home)
     (set-file-modes dualstack-sidecar-helper-directory #o711)
     (set-file-modes home #o777)
     (unwind-protect
