@@ -49,7 +49,7 @@ that is new enough, 3.10 or later."
 
 ;;;; What children are told
 
-(declare-function w32-short-file-name "w32proc.c" (filename))
+(declare-function w32-short-file-name "ext:w32proc.c" (filename))
 (defvar w32-ansi-code-page)
 
 (defun dualstack-sidecar--argument-coding ()
