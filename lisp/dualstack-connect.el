@@ -40,9 +40,9 @@
 (defun dualstack-connect (host port)
   "Connect to HOST at PORT and show a buffer to talk to the peer in.
 HOST is a name or an address, PORT a number or a service name; ports used
-before are offered.  Return the buffer.  Called as a command, say in the
-echo area which address answered and after how many milliseconds, or offer
-to diagnose why none did."
+before are offered.  Return the buffer.  As a command, say in the echo area
+which address answered and how long that took, or offer to diagnose why none
+did."
   (interactive (dualstack-connect--read-peer))
   (let* ((service (dualstack-address--port port))
          (name (format "dualstack %s:%s" host service))

@@ -60,12 +60,12 @@ there is no such FUNCTION."
   "Signal `error' if METHODS, as for `dualstack-epc-serve', cannot be called.
 The message names the first that cannot."
   (unless (proper-list-p methods)
-    (error "The methods are no list of (NAME FUNCTION): %S" methods))
+    (error "The methods are not a list of (NAME FUNCTION): %S" methods))
   (dolist (method methods)
     (pcase method
       (`(,(and (pred symbolp) (pred identity) name) ,function . ,_)
        (unless (functionp function)
-         (error "The method %s cannot be called: %S is no function" name function)))
+         (error "The method %s cannot be called: %S is not a function" name function)))
       (_ (error "A method is a list (NAME FUNCTION), not %S" method)))))
 
 (defconst dualstack-epc--answer--waiting 10000

@@ -233,7 +233,7 @@ tables.  Signal `dualstack-epc-protocol-error' if it is no message."
     (when (and (multibyte-string-p text)
                (not (dualstack-epc--raw-margin-p payload))
                (string-match-p "[\x3fff80-\x3fffff]" text))
-      (error "Bytes that are no UTF-8"))
+      (error "Bytes that are not UTF-8"))
     (car (read-from-string text))))
 
 (defun dualstack-epc-codec--unreadable (reason)

@@ -70,14 +70,14 @@ messages of the other end wait for their turn, and how many bytes they have."
 
 (defcustom dualstack-epc-timeout 60
   "Seconds after which `dualstack-epc-call' gives up.  Nil means never.
-A connection is closed when the other end has read nothing of what waits to
-be sent for as long."
+If the peer does not read for that long while data waits to be sent, the
+connection is closed."
   :type '(choice number (const :tag "Never" nil))
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))
 
 (defcustom dualstack-epc-log-events nil
-  "Non-nil means that messages are logged in *dualstack-log*, shortened."
+  "Non-nil means log messages in *dualstack-log*, shortened."
   :type 'boolean
   :group 'dualstack
   :package-version '(dualstack . "0.1.0"))

@@ -21,7 +21,7 @@
 
 ;; A unibyte string is printed with four characters for each byte over 127: 10
 ;; MB of random bytes become 25, and a frame holds 16.  But Emacs reads a string
-;; of ASCII and bytes that are no UTF-8 as a unibyte one.  So between two ends
+;; of ASCII and bytes that are not UTF-8 as a unibyte one.  So between two ends
 ;; of dualstack long ones are sent as they are.  Where two of their bytes could
 ;; begin a character, a backslash and a newline come between, which stand for
 ;; nothing in a string.
@@ -48,7 +48,7 @@ with bytes over 127.  PRINT returns what else there is, printed."
      (concat "(return " (funcall print uid) " " (dualstack-epc--raw-literal value) ")"))))
 
 (defun dualstack-epc--raw-margin-p (payload)
-  "Return non-nil if strings in PAYLOAD may have bytes that are no UTF-8.
+  "Return non-nil if strings in PAYLOAD may have bytes that are not UTF-8.
 Its margin tells that it is from one that sends them so."
   (let ((length (length payload)))
     (and (> length 2) (eq (aref payload (- length 2)) ?\t))))

@@ -29,9 +29,10 @@
 (require 'dualstack)
 
 (defcustom dualstack-mode-serve-both nil
-  "Non-nil has `dualstack-mode' serve localhost at both of its addresses.
-A server that a package makes on one loopback address gets a companion at the
-same port of the other, with the same functions, which ends with it.  If that
+  "Non-nil means that local servers listen on both addresses of localhost.
+When a package makes a server on one loopback address, `dualstack-mode' adds a
+companion on the same port of the other address.  The companion has the same
+functions, and ends with the server.  If that
 port is taken, the server stays alone, and *dualstack-log* says so.  The
 companion's process is called as the server, with its address added."
   :type 'boolean

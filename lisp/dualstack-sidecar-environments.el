@@ -167,8 +167,8 @@ Its id is a plist with `:directory', `:needs', `:size', `:made' and `:users'."
              (funcall then)))))
 
 (defun dualstack-sidecar-environments-delete ()
-  "Delete the environment in this line, which is asked about.
-A sidecar that needs it has it made again."
+  "Delete the environment in this line, after asking.
+A sidecar that needs it builds it again."
   (interactive)
   (let* ((id (dualstack-sidecar-environments--this))
          (directory (plist-get id :directory))

@@ -90,7 +90,7 @@ the last error."
                                         requirements python (transport 'socket) directory
                                         (auth t) methods restart log-file then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
-One that runs already is returned as it is.
+If it runs already, return it as it is.
 
 COMMAND is a list, a program and arguments that serve EPC.  By default it is
 the Python server of this package, run by `dualstack-sidecar-python', with
@@ -100,16 +100,17 @@ list of directories; the current directory is none of these.
 
 REQUIREMENTS is a list of Python packages, as pip writes them.  If there are
 any, or files of MODULES have inline metadata (PEP 723), the sidecar runs in an
-environment that has them, below `dualstack-sidecar-environments-directory'.
-It is made at first, in the background; see `dualstack-sidecar-environments'.
+environment that has them, in `dualstack-sidecar-environments-directory'.  It
+is built at the first start, in the background; see
+`dualstack-sidecar-environments'.
 PYTHON, a full name or a program on the path, runs the sidecar instead, with
 the packages that it has.
 
 COMMAND prints its port as its first line; if AUTH is non-nil, the second
-line is that of `dualstack-epc serve --auth'.  It must end when its input
-does.  Its directory is one of the user's own, mostly the home directory.
-If TRANSPORT is `pipe', EPC is spoken over the standard input and output of the
-child instead, without a port or a proof; AUTH means nothing then.
+line is that of `dualstack-epc serve --auth'.  It must exit at the end of its
+standard input.  It runs in a directory of the user's own, usually the home
+directory.  If TRANSPORT is `pipe', EPC uses the standard input and output of
+the child instead, without a port or a proof, and AUTH is ignored.
 
 With DIRECTORY, a remote name such as \"/ssh:host:~/\", the sidecar runs there,
 by TRAMP, over a pipe; `current' means the machine of the current buffer's
@@ -118,8 +119,8 @@ of the machine, as each has its own.  Files of MODULES that are here are copied
 there.
 
 METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
-the sidecar can call.  If RESTART is non-nil, it is started again when it
-crashes, after a delay that grows.
+the sidecar can call.  If RESTART is non-nil, it is restarted when it crashes,
+after a delay that grows.
 LOG-FILE is a file to which the log is appended, too.
 
 THEN is called with the sidecar once it runs, ELSE with the error if it does
@@ -520,9 +521,9 @@ ERR is the error of the one before."
 ;;;###autoload
 (defun dualstack-sidecar-stop (&optional name)
   "Stop the sidecar NAME, by default \"dualstack\".
-Its input is closed, at which it ends; what has not ended after two seconds
-is killed.  Emacs does not wait for that.  As a command, ask which one if there
-are several."
+This closes its standard input, at which it exits.  If it still runs after two
+seconds it is killed.  Emacs does not wait for that.  As a command, ask which
+one if there are several."
   (interactive (list (dualstack-sidecar--read-name "Stop sidecar: ")))
   (let ((sidecar (dualstack-sidecar-get name)))
     (cond ((null sidecar)

@@ -64,19 +64,19 @@
 
 (defcustom dualstack-loopback-attempt-delay 0.01
   "Seconds after which the second loopback address is tried too.
-The first keeps its chance.  The value is the least that RFC 8305 section
-8 allows; a loopback round trip takes some 20 microseconds."
+The first attempt continues meanwhile.  The default is the least that RFC 8305
+section 8 allows; a loopback round trip takes about 20 microseconds."
   :type 'number
   :package-version '(dualstack . "0.1.0"))
 
 (defcustom dualstack-attempt-delay 0.25
   "Seconds after which the next address of another host is tried too.
-Earlier attempts keep their chance (RFC 8305 section 8)."
+Earlier attempts continue meanwhile (RFC 8305 section 8)."
   :type 'number
   :package-version '(dualstack . "0.1.0"))
 
 (defcustom dualstack-connect-timeout 10
-  "Seconds after which connecting is given up, all addresses together."
+  "Seconds after which Emacs gives up connecting, all addresses together."
   :type 'number
   :package-version '(dualstack . "0.1.0"))
 

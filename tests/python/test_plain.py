@@ -129,7 +129,7 @@ def test_ten_megabytes_cross() -> None:
 
 def test_raw_bytes_without_the_margin_are_refused() -> None:
     payload = messages.encode("return", 1, b"\xff" * 2000, ours=True)
-    with pytest.raises(ReadError, match="no UTF-8"):
+    with pytest.raises(ReadError, match="not UTF-8"):
         messages.parse(payload.replace(b"\t\n", b"\n"))
     with pytest.raises(ReadError):
         messages.parse(b'(return 1 "\xc3\xa9\xff")\t\n')

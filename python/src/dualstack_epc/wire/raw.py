@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""Bytes as they are, in payloads between two ends of this package.
 
-Emacs reads a string of ASCII and bytes that are no UTF-8 as a unibyte string.  So bytes need no
+Emacs reads a string of ASCII and bytes that are not UTF-8 as a unibyte string.  So bytes need no
 escape, but where some of them happen to be UTF-8: there a backslash and a newline, which stand for
 nothing in a string, come between.  10 MB of random bytes become 11, where escapes make 25 of them.
 """
@@ -21,7 +21,7 @@ _OCTAL = re.compile(r'(?:[^\\\x80-\U0010ffff]|\\[0-3][0-7]{2}|\\["\\])*')
 
 
 def literal(value: bytes) -> bytes:
-    """Return VALUE as a string literal with bytes in it that are no UTF-8."""
+    """Return VALUE as a string literal with bytes in it that are not UTF-8."""
     text = value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     return b'"' + _START.sub(rb"\g<0>" + b"\\\\\n", text) + b'"'
 
@@ -47,7 +47,7 @@ def unescaped(body: str) -> bytes | None:
 
 
 def decode(payload: bytes) -> str:
-    """Return PAYLOAD as text, with lone surrogates for the bytes that are no UTF-8."""
+    """Return PAYLOAD as text, with lone surrogates for the bytes that are not UTF-8."""
     return payload.decode("utf-8", "surrogateescape")
 
 
@@ -65,6 +65,6 @@ def resolve(text: str) -> str | bytes:
 
 
 def check_name(name: str) -> None:
-    """Raise `ReadError` if NAME, of a symbol, has bytes that are no UTF-8."""
+    """Raise `ReadError` if NAME, of a symbol, has bytes that are not UTF-8."""
     if not name.isascii() and _SURROGATE.search(name):
-        raise ReadError("a symbol with bytes that are no UTF-8")
+        raise ReadError("a symbol with bytes that are not UTF-8")

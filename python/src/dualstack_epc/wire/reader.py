@@ -164,7 +164,7 @@ def read(  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
 def decode_value(payload: bytes, types: Types = OURS, *, raw: bool = False) -> Any:
     """Return the value of PAYLOAD, an S-expression in UTF-8, as `read` does.
 
-    RAW means that strings may have bytes that are no UTF-8.
+    RAW means that strings may have bytes that are not UTF-8.
     """
     try:
         text = payload.decode()
@@ -172,7 +172,7 @@ def decode_value(payload: bytes, types: Types = OURS, *, raw: bool = False) -> A
         if raw:
             return read(decode(payload), types, raw=True)
         raise ReadError(
-            f"byte {error.start} (0x{payload[error.start]:02x}) is no UTF-8;"
+            f"byte {error.start} (0x{payload[error.start]:02x}) is not UTF-8;"
             " bytes cross in a unibyte string, with escapes"
         ) from None
     return read(text, types)
