@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from run import Counts, read_ert, read_report  # noqa: E402, it is in the directory above
 
-TIME_LIMIT = 180  # seconds for one file
+TIME_LIMIT = 300  # seconds for one file
 COPIED = ["lisp", "python", "tests", "README.org", "README.zh-CN.org", "NEWS.org", "LICENSE", ".ci"]
 # The ports of WINDOWS_NET that answer nothing: at 127.0.0.1, at ::1, and at both.
 SILENT = "41101 41100 41102"
