@@ -15,7 +15,7 @@ VENV_PYTHON := "$$DUALSTACK_PYTHON"
 # One thing at a time: the demo measures, and Emacs may have to be installed before it compiles.
 .NOTPARALLEL:
 
-.PHONY: help demo test rooms docs fault lint compile bench bench-connect bench-epc matrix fresh package test-windows clean setup
+.PHONY: help demo test rooms docs fault lint compile bench bench-connect bench-epc matrix fresh package test-windows bench-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ package: ## Build dualstack-VERSION.tar, for package-install-file
 
 test-windows: setup ## Run all tests on Windows: EMACS_W32=COMMAND PYTHON_W32=COMMAND
 	@$(VENV_PYTHON) tests/windows/run_windows.py $(if $(ONLY),--only '$(ONLY)')
+
+bench-windows: setup ## Measure connecting on Windows, as test-windows tests there
+	@$(VENV_PYTHON) tests/windows/run_windows.py --bench
 
 compile: $(COMPILED)
 

@@ -169,6 +169,19 @@ class Windows:
         )
         return read_ert(Path(file).name, output, -1 if status is None else status)
 
+    def bench(self) -> int:
+        """Print the table of bench-windows.el; return its status."""
+        paths = ["-L", "lisp", "-L", "tests/lisp", "-L", "tests/windows"]
+        output, status = run(
+            [
+                *self.emacs, "-Q", "--batch", *paths, "-l", "bench-windows",
+                "-f", "dualstack-bench-windows",
+            ],
+            self.tree,
+        )  # fmt: skip
+        print(output)
+        return 1 if status is None else status
+
     def pytest(self, file: str, only: str | None) -> Counts:
         """Run the tests of FILE, below the tree, whose names match ONLY."""
         report = self.tree / "report.xml"
@@ -227,6 +240,7 @@ def main() -> None:
     parser.add_argument("--only", help="run only tests whose names match this regular expression")
     parser.add_argument("--ert-only", action="store_true", help="leave pytest out")
     parser.add_argument("--pytest-only", action="store_true", help="leave ERT out")
+    parser.add_argument("--bench", action="store_true", help="measure instead, in that Emacs")
     parser.add_argument("files", nargs="*", metavar="FILE", help="run only this file of tests")
     options = parser.parse_args()
     emacs, python = commands()
@@ -237,6 +251,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         windows = Windows(emacs, python, Path(directory).resolve())
         windows.prepare()
+        if options.bench:
+            sys.exit(windows.bench())
         for total, one, patterns in [
             (
                 lisp,
