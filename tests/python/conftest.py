@@ -130,12 +130,16 @@ def command_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dualstack_epc", *arguments]
 
 
+def on_wine() -> bool:
+    """Return whether this is Windows' Python, but not Windows."""
+    return sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+
+
 def endings() -> list[str]:
     """Return how the keyboard, and an init system, end a command."""
     if sys.platform != "win32":
         return ["SIGINT", "SIGTERM"]
-    wine = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
-    return ["SIGINT"] if wine else ["SIGINT", "SIGBREAK"]  # Wine gives Ctrl-Break to nobody.
+    return ["SIGINT"] if on_wine() else ["SIGINT", "SIGBREAK"]  # Wine gives Ctrl-Break to nobody.
 
 
 ENDINGS = endings()
