@@ -22,7 +22,7 @@ def pythons() -> dict[str, str]:
     places += Path.home().glob(".pyenv/versions/*/bin")
     candidates = [sys.executable, *(str(f) for d in places for f in sorted(d.glob("python3.*")))]
     for candidate in candidates:
-        if re.search(r"/python(3\\.\\d+)?$".replace("\\\\", "\\"), candidate):
+        if re.search(r"[/\\]python(3\.\d+)?(\.exe)?$", candidate):
             script = "import sys; print('%d.%d' % sys.version_info[:2])"
             run = subprocess.run(
                 [candidate, "-c", script], capture_output=True, text=True, check=False

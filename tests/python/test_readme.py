@@ -98,7 +98,7 @@ def test_the_pictures_are_small() -> None:
     for readme in ("README.org", "README.zh-CN.org"):
         text = (ROOT / readme).read_text(encoding="utf-8")
         shown |= set(re.findall(r"\[\[file:(\S+?\.(?:png|svg))\]\]", text))
-    pictures = {str(p.relative_to(ROOT)) for p in (ROOT / "tests/screenshots").glob("*.png")}
+    pictures = {p.relative_to(ROOT).as_posix() for p in (ROOT / "tests/screenshots").glob("*.png")}
     assert len(pictures) == 4
     assert pictures <= shown
     for picture in shown:

@@ -144,7 +144,7 @@ class Windows:
         )
         if status != 0:
             sys.exit(f"The Lisp does not compile there, or EMACS_W32 does not run:\n{output}")
-        os.environ["DUALSTACK_EMACS"] = output.partition("EMACS ")[2].strip()
+        os.environ["EMACS"] = output.partition("EMACS ")[2].strip()
 
     def ert(self, file: str, only: str | None) -> Counts:
         """Run the tests of FILE, below the tree, whose names match ONLY."""
