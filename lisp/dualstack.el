@@ -359,6 +359,7 @@ They were made for the client ARGS; a shorter timeout means nothing."
 (autoload 'dualstack-open-async "dualstack-async")
 (autoload 'dualstack-open-network-stream "dualstack-stream")
 (autoload 'dualstack-sidecar-environments "dualstack-sidecar-environments" nil t)
+(autoload 'dualstack-sidecar-optional "dualstack-sidecar-define")
 (autoload 'dualstack-sidecar-restart "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-show-log "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-sidecar-start "dualstack-sidecar" nil t)
