@@ -105,6 +105,12 @@ def test_the_pictures_are_small() -> None:
         assert (ROOT / picture).stat().st_size <= 60 * 1024
 
 
+def test_the_windows_chart_is_that_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "bench"))
+    draw = importlib.import_module("chart_windows").draw
+    assert draw() == (ROOT / "tests/bench/results/windows.svg").read_text(encoding="utf-8")
+
+
 def test_the_files_that_are_named_exist() -> None:
     named = re.findall(
         r"=((?:tests|lisp|python)/\S+\.(?:el|py))=", (ROOT / "README.org").read_text()
