@@ -68,13 +68,15 @@ the last error."
   (restarts 0) failure
   ;; What `dualstack-sidecar-start' was told, and the environment for it.
   -own-command -modules -path -requirements -python -transport -place -ready-word -auth
-  -methods -auto-restart -environment
+  -methods -auto-restart -reload -environment
   (-output "") -stderr -timer -then -else -cancel -again
   ;; Why the connection ended that is being made again; the last one that was.
   -broken -renewed)
 
 (defvar dualstack-sidecars nil
   "All sidecars of this Emacs that were started, newest first.")
+
+(autoload 'dualstack-sidecar--watch "dualstack-sidecar-debug")
 
 ;;;; Finding
 
@@ -88,7 +90,7 @@ the last error."
 ;;;###autoload
 (cl-defun dualstack-sidecar-start (&key (name "dualstack") command modules path
                                         requirements python (transport 'socket) directory
-                                        (auth t) methods restart log-file then else wait)
+                                        (auth t) methods restart reload log-file then else wait)
   "Start the sidecar NAME and return it at once; it connects by itself.
 If it runs already, return it as it is.
 
@@ -120,8 +122,9 @@ there.
 
 METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
 the sidecar can call.  If RESTART is non-nil, it is restarted when it crashes,
-after a delay that grows.
-LOG-FILE is a file to which the log is appended, too.
+after a delay that grows.  If RELOAD is non-nil, it is restarted when a file of
+MODULES changes, as soon as no call runs.  LOG-FILE is a file to which the log
+is appended, too.
 
 THEN is called with the sidecar once it runs, ELSE with the error if it does
 not: a list of `dualstack-sidecar-error' and a text.  With WAIT return when it
@@ -131,7 +134,10 @@ runs, or signal that error."
   (unless (memq transport '(socket pipe))
     (dualstack-sidecar--error "The transport is `socket' or `pipe', not %S" transport))
   (let* ((place (dualstack-sidecar-remote--directory directory))
-         (name (if place (concat name " " (file-remote-p place)) name))
+         (machine (and place (concat " " (file-remote-p place))))
+         (name (if (or (null machine) (string-suffix-p machine name))
+                   name
+                 (concat name machine)))
          (sidecar (dualstack-sidecar-get name)))
     (when (called-interactively-p 'any)
       (setq then (lambda (sidecar)
@@ -144,10 +150,12 @@ runs, or signal that error."
                      :name name :-own-command command :-modules modules :-path path
                      :-requirements requirements :-python python
                      :-transport (if place 'pipe transport) :-place place
-                     :-auth auth :-methods methods :-auto-restart restart :state 'starting
+                     :-auth auth :-methods methods :-auto-restart restart :-reload reload :state 'starting
                      :log (dualstack-sidecar--log-buffer name)))
       (dualstack-sidecar--log-to-file (dualstack-sidecar-log sidecar) log-file)
       (push sidecar dualstack-sidecars)
+      (when reload
+        (dualstack-sidecar--watch sidecar))
       (dualstack-sidecar--prepare sidecar))
     (dualstack-sidecar--notify sidecar then else)
     (when wait
@@ -737,6 +745,7 @@ As a command, ask which one if there are several."
                              :python (dualstack-sidecar--python old)
                              :transport (dualstack-sidecar--transport old)
                              :directory (dualstack-sidecar--place old)
+                             :reload (dualstack-sidecar--reload old)
                              :log-file (dualstack-sidecar--log-file
                                         (dualstack-sidecar-log old))
                              :auth (dualstack-sidecar--auth old)

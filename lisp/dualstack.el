@@ -366,6 +366,7 @@ They were made for the client ARGS; a shorter timeout means nothing."
 (autoload 'dualstack-sidecar-status "dualstack-sidecar-status" nil t)
 (autoload 'dualstack-sidecar-status-bookmark-jump "dualstack-sidecar-status")
 (autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
+(autoload 'dualstack-sidecar-traceback "dualstack-sidecar-debug" nil t)
 (autoload 'dualstack-sidecar-write-functions "dualstack-sidecar-define" nil t)
 (autoload 'dualstack-wait-for-port "dualstack-async")
 

@@ -116,12 +116,12 @@ class ClientHandler(Service):
         ]
 
     def on_error(self, error: BaseException) -> None:
-        """Log ERROR.  The caller gets its reply in any case."""
+        """Log ERROR, and where a method raised it.  The caller gets its reply in any case."""
         try:
             text = repr(error)
         except BaseException:  # noqa: BLE001, what a method raises can be anything
             text = type(error).__name__
-        self.logger.error(text)
+        self.logger.error("%s%s", where_raised(error), text)
 
     def on_refusal(self, reason: str) -> None:
         """Log REASON, for which the connection ends, but not a line for each of many."""
@@ -194,3 +194,16 @@ def argument_list(function: Callable[..., Any]) -> list[Symbol]:
                 names.append(Symbol("&optional"))
             names.append(Symbol(parameter.name))
     return names
+
+
+def where_raised(error: BaseException) -> str:
+    """Return where ERROR was raised as a traceback has it, without our frames, or nothing."""
+    import traceback  # noqa: PLC0415, only what fails needs it
+
+    own = __file__.rpartition("rpc")[0]
+    frames = [
+        each for each in traceback.extract_tb(error.__traceback__) if own not in each.filename
+    ]
+    if not frames:
+        return ""
+    return "Traceback (most recent call last):\n" + "".join(traceback.format_list(frames))
