@@ -124,6 +124,7 @@ def test_out_of_descriptors_accepting_pauses_and_goes_on(server: DualStackEPCSer
 # Load
 
 
+@pytest.mark.timeout(240)  # Wine needs a minute or two.
 def test_soak() -> None:
     """200 clients on both families make 50,000 calls, and each gets its own replies."""
     with serving() as server:
