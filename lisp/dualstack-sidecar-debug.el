@@ -82,7 +82,7 @@ ask which sidecar if there are several."
   "Seconds between two looks at the files of a sidecar.")
 
 (defun dualstack-sidecar--watch (sidecar)
-  "Have SIDECAR start again after a change of its files, once it has no calls."
+  "Have SIDECAR start again after a change of its files, between calls."
   (let* ((files (cl-remove-if-not (lambda (module) (string-suffix-p ".py" module))
                                   (dualstack-sidecar--modules sidecar)))
          (before (dualstack-sidecar-debug--state files))
@@ -111,7 +111,7 @@ ask which sidecar if there are several."
       (memq (dualstack-sidecar-state sidecar) '(stopping stopped))))
 
 (defun dualstack-sidecar-debug--changed-p (sidecar files before)
-  "Return non-nil if SIDECAR has no calls, and the state of FILES is not BEFORE.
+  "Return non-nil if SIDECAR is idle, and the state of FILES is not BEFORE.
 A file that is not there is being written."
   (let ((connection (dualstack-sidecar-connection sidecar))
         (now (dualstack-sidecar-debug--state files)))
