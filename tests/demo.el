@@ -261,6 +261,38 @@ They are a name and a key."
     (princ (format "  stopped, process %d is %-16s %8.2f ms\n" pid
                    (if (process-attributes pid) "STILL THERE" "gone") (funcall since)))))
 
+(defconst dualstack-demo--patience 20
+  "Seconds within which a package must have come from the index.")
+
+(defun dualstack-demo--package ()
+  "Run a sidecar with a package from the index, or say that there is none."
+  (let* ((directory (file-name-as-directory (make-temp-file "dualstack-demo" t)))
+         (dualstack-sidecar-environments-directory directory)
+         (dualstack-python (or (getenv "DUALSTACK_PYTHON") "python3"))
+         (module (expand-file-name "demo_package.py" directory))
+         (start (float-time))
+         (outcome nil))
+    (write-region "# /// script\n# dependencies = [\"six\"]\n# ///\nimport six\n\n
+def version():\n    return six.__version__\n" nil module nil 'silent)
+    (dualstack-sidecar-start :name "demo" :modules (list module)
+                             :then (lambda (sidecar) (setq outcome sidecar))
+                             :else (lambda (err) (setq outcome err)))
+    (while (and (not outcome) (< (- (float-time) start) dualstack-demo--patience))
+      (accept-process-output nil 0.1))
+    (princ (if (dualstack-sidecar-p outcome)
+               (format "  with the package six %s from the index %8.2f s\n"
+                       (dualstack-epc-call (dualstack-sidecar-connection outcome) 'version nil)
+                       (- (float-time) start))
+             (format "  a package from the index: not shown, as %s\n"
+                     (if outcome
+                         "none could be fetched"
+                       (format "none came within %d s" dualstack-demo--patience)))))
+    (dualstack-sidecar-stop "demo")
+    (while (or (get-process "demo environment")
+               (process-live-p (dualstack-sidecar-process (dualstack-sidecar-get "demo"))))
+      (accept-process-output nil 0.05))
+    (delete-directory directory t)))
+
 (defun dualstack-demo--next ()
   "Print what to type next."
   (princ (format "
@@ -305,6 +337,7 @@ You have seen Emacs freeze for %.1f s on its way to a server that was there all 
 time, and dualstack connect to it in %.2f ms and find a server on either address family.\n"
                    (/ (nth 0 times) 1000) (nth 3 times))))
   (dualstack-demo--sidecar)
+  (dualstack-demo--package)
   (unless (zerop dualstack-demo--surprises)
     (princ (format "\n%d rows are not as they should be\n" dualstack-demo--surprises)))
   (dualstack-demo--next)
