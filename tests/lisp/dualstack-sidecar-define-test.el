@@ -123,7 +123,7 @@
           dualstack-tg-sidecar-restart nil
           dualstack-tg-sidecar-python
           (dualstack-sidecar-helper-program
-           "python" "echo mine >&2" (format "exec %s \"$@\"" dualstack-test-python)))
+           "python" "echo mine >&2" (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python))))
     (should (equal 1 (dualstack-tg-call 'same 1)))
     (should-error (dualstack-tg-call 'crash) :type 'dualstack-epc-closed)
     (dualstack-test-wait (lambda () (eq 'failed (dualstack-sidecar-state

@@ -38,21 +38,22 @@ class Turns:
         self._submit = submit
         self._lock = threading.Lock()
         self._number = 0  # of the turn; whoever has another one reads no more
-        self._over = False
+        self.over = False
         self._returned = threading.Event()  # the reading is the connection's own thread's again
         self._leader_waits = False
         self.since: float | None = None  # when the thread that reads has begun to run a call
 
     def end(self) -> None:
         """Let every thread go; whoever reads has found the end."""
-        self._over = True
+        self.over = True
         self._returned.set()
+        _watch.forget(self)
 
     def lead(self) -> None:
         """Read until the end, in the connection's own thread."""
-        while not self._over:
+        while not self.over:
             self._read_on(self._number)
-            if not self._over:
+            if not self.over:
                 self._leader_waits = True
                 self._returned.wait()
                 self._returned.clear()
@@ -61,7 +62,7 @@ class Turns:
     def take_over(self) -> None:
         """Have another thread read, if the one that reads is running a call."""
         with self._lock:
-            if self.since is None or self._over:
+            if self.since is None or self.over:
                 return
             self.since = None
             self._number += 1
@@ -70,7 +71,7 @@ class Turns:
 
     def _read_on(self, number: int) -> None:
         """Read and act while the turn is that of NUMBER."""
-        while not self._over:
+        while not self.over:
             payload = self._read()
             if payload is None:
                 return
@@ -108,7 +109,8 @@ class _Watch:
         if self._running and turns in self._turns:
             return True
         with self._lock:
-            self._turns.add(turns)
+            if not turns.over:
+                self._turns.add(turns)
             if not self._running:
                 thread = threading.Thread(target=self._run, name="dualstack-epc watch", daemon=True)
                 try:
@@ -117,6 +119,11 @@ class _Watch:
                     return False
                 self._running = True
         return True
+
+    def forget(self, turns: Turns) -> None:
+        """Watch TURNS, which are over, no longer: it would keep the connection's objects."""
+        with self._lock:
+            self._turns.discard(turns)
 
     def _run(self) -> None:
         """Look every few milliseconds, until nothing was there for a while."""
