@@ -82,7 +82,7 @@ ask which sidecar if there are several."
   "Seconds between two looks at the files of a sidecar.")
 
 (defun dualstack-sidecar--watch (sidecar)
-  "Have SIDECAR start again after a change of its files, between calls."
+  "Watch the files of SIDECAR, and restart it after a change once it is idle."
   (let* ((files (cl-remove-if-not (lambda (module) (string-suffix-p ".py" module))
                                   (dualstack-sidecar--modules sidecar)))
          (before (dualstack-sidecar-debug--state files))

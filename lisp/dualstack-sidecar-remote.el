@@ -154,10 +154,15 @@ and directories in them are made those of the other."
   "Return the command that has PYTHON, or what is found if nil, run with ARGUMENTS."
   `("sh" "-c" ,dualstack-sidecar-remote--script "dualstack" ,(or python "") ,@arguments))
 
-(defun dualstack-sidecar-remote--own-words (command)
+(defun dualstack-sidecar-remote--own-words (command ready)
   "Return the command that has COMMAND, a list, speak EPC over its streams.
-What it writes to standard error is lost, as that may be the same stream."
-  `("sh" "-c" "stty raw -echo 2>/dev/null; exec \"$@\" 2>/dev/null" "dualstack" ,@command))
+The line with the word READY is printed first, as our server does: a shell may
+have greeted before.  What COMMAND writes to standard error is lost, as that may
+be the same stream."
+  `("sh" "-c" "stty raw -echo 2>/dev/null; ready=$1; shift
+command -v \"$1\" >/dev/null || { echo \"dualstack: there is no $1 there\"; exit 127; }
+printf '\\n(dualstack-epc 1 :ready \"%s\")\\n' \"$ready\"; exec \"$@\" 2>/dev/null"
+    "dualstack" ,ready ,@command))
 
 (defun dualstack-sidecar-remote--make-process (directory command &rest process)
   "Start COMMAND in DIRECTORY, by TRAMP; PROCESS is more for `make-process'."
@@ -165,6 +170,14 @@ What it writes to standard error is lost, as that may be the same stream."
         ;; Those of this machine mean nothing there.
         (process-environment (default-toplevel-value 'process-environment)))
     (apply #'make-process :command command :connection-type 'pipe :file-handler t process)))
+
+(declare-function tramp-cleanup-connection "tramp-cmds" (vec &rest options))
+(declare-function tramp-dissect-file-name "tramp" (name &optional nodefault))
+
+(defun dualstack-sidecar-remote--forget (directory)
+  "Close TRAMP's connection to DIRECTORY, which a quit may have left in the middle."
+  (ignore-errors
+    (tramp-cleanup-connection (tramp-dissect-file-name directory) t t)))
 
 (defun dualstack-sidecar-remote--run (directory)
   "Return a function to start the maker of environments in DIRECTORY.

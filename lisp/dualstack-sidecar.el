@@ -221,6 +221,8 @@ started again by itself: whatever buffer is current then."
             (dualstack-sidecar--prepare-environment sidecar needs)
           (dualstack-sidecar--run sidecar (dualstack-sidecar--chosen-python sidecar))))
     (quit (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
+          (when (dualstack-sidecar--place sidecar)
+            (dualstack-sidecar-remote--forget (dualstack-sidecar--place sidecar)))
           (signal 'quit nil))
     (error (dualstack-sidecar--fail sidecar (dualstack-sidecar--reason sidecar err)))))
 
@@ -368,7 +370,9 @@ Nil means that of `dualstack-sidecar-python'."
     (apply #'dualstack-sidecar-remote--make-process
            (dualstack-sidecar--place sidecar)
            (if (dualstack-sidecar--own-command sidecar)
-               (dualstack-sidecar-remote--own-words command)
+               (dualstack-sidecar-remote--own-words
+                command (setf (dualstack-sidecar--ready-word sidecar)
+                              (dualstack-sidecar--pipe-word)))
              (dualstack-sidecar-remote--python-words (car command) (cdr command)))
            (list :name (dualstack-sidecar-name sidecar) :noquery t :coding 'binary
                  :sentinel (dualstack-sidecar--sentinel sidecar)))))

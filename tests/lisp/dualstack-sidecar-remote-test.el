@@ -178,6 +178,10 @@ The home directory on the other side is this test's."
              "there is no /nonexistent/python there"
              (dualstack-sidecar-helper-error :directory directory :python "/nonexistent/python")))
     (should (string-match-p
+             "there is no /nonexistent/program there"
+             (dualstack-sidecar-helper-error :directory directory
+                                             :command '("/nonexistent/program"))))
+    (should (string-match-p
              "no module nonesuch"
              (dualstack-sidecar-helper-error :directory directory :modules '("nonesuch"))))
     (should (string-match-p
@@ -197,6 +201,19 @@ The home directory on the other side is this test's."
     (should (string-prefix-p (concat dualstack-sidecar-remote--cache "environments")
                              (nth 1 (dualstack-sidecar-helper-call sidecar 'where))))
     (should-not (file-exists-p dualstack-sidecar-environments-directory))))
+
+(dualstack-sidecar-remote-test dualstack-sidecar-remote-quit
+  "C-g while it starts gives that up, and another start works."
+  (let ((default-directory "/tmp/"))
+    ;; The connection is open, but the sidecar takes its time.
+    (let ((slow (dualstack-sidecar-helper-program
+                 "python3" "sleep 30" (format "exec %s \"$@\"" dualstack-test-python))))
+      (run-at-time 1 nil (lambda () (setq quit-flag t)))
+      (should (eq 'quit (condition-case nil
+                            (dualstack-sidecar-remote-test-start :python slow)
+                          (quit 'quit)))))
+    (let ((sidecar (dualstack-sidecar-remote-test-start)))
+      (should (equal "hello" (dualstack-sidecar-helper-call sidecar 'hello))))))
 
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-of-a-buffer
   "The machine can be that of the current buffer; here it is as ever."

@@ -37,6 +37,9 @@ def configure(directory: Path, port: int) -> None:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\nUsePAM no\n"
         f"AuthorizedKeysFile {directory}/id.pub\nStrictModes no\nPidFile none\n"
         "PasswordAuthentication no\nPrintMotd no\n"
+        # A shell that greets, as many do.
+        'ForceCommand echo "Welcome to the test host"; if [ -n "$SSH_ORIGINAL_COMMAND" ];'
+        ' then exec sh -c "$SSH_ORIGINAL_COMMAND"; else exec sh -i; fi\n'
     )
     (directory / "ssh_config").write_text(
         f"Host dualstack-test\nHostName 127.0.0.1\nPort {port}\nIdentityFile {directory}/id\n"
