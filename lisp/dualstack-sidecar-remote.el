@@ -171,8 +171,8 @@ printf '\\n(dualstack-epc 1 :ready \"%s\")\\n' \"$ready\"; exec \"$@\" 2>/dev/nu
         (process-environment (default-toplevel-value 'process-environment)))
     (apply #'make-process :command command :connection-type 'pipe :file-handler t process)))
 
-(declare-function tramp-cleanup-connection "tramp-cmds" (vec &rest options))
-(declare-function tramp-dissect-file-name "tramp" (name &optional nodefault))
+(declare-function tramp-cleanup-connection "tramp-cmds" t t)
+(declare-function tramp-dissect-file-name "tramp" t t)
 
 (defun dualstack-sidecar-remote--forget (directory)
   "Close TRAMP's connection to DIRECTORY, which a quit may have left in the middle."
