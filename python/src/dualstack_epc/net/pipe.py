@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Where a write cannot be told not to wait, a stream that takes anything takes as much at once.
 PIECE = getattr(select, "PIPE_BUF", 512)
 BLOCKING_PIECE = 65536
+WIDTH = 1 << 20  # bytes that a pipe takes before its writer waits; 64 KB is usual
 
 
 class PipeEnd:
@@ -34,6 +35,8 @@ class PipeEnd:
         self._waits = not (self._polls and _can_be_unblocked(writing))
         if not self._waits:
             os.set_blocking(writing, False)
+        for each in (reading, writing):
+            _widen(each)
         # What `recv` waits for, too: a byte there ends it.
         self._wake = os.pipe() if self._polls else None
 
@@ -107,3 +110,13 @@ def _can_be_unblocked(descriptor: int) -> bool:
     """
     mode = os.fstat(descriptor).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _widen(descriptor: int) -> None:
+    """Have DESCRIPTOR's pipe take more at once where that can be said: large messages wait less."""
+    try:
+        import fcntl  # noqa: PLC0415, there is none on Windows
+
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, WIDTH)
+    except (ImportError, AttributeError, OSError):
+        pass  # It is no pipe, or not on Linux, or the user has too many wide ones.
