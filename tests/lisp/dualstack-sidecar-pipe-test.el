@@ -124,7 +124,7 @@ They are the body of a loop that has read MESSAGE, and can call say."
 
 (dualstack-sidecar-helper-test dualstack-sidecar-pipe-not-starting
   "What does not start is an error that says why."
-  (let ((dualstack-sidecar-timeout 1))
+  (let ((dualstack-sidecar-timeout 20))
     (should (string-match-p "no module nonesuch"
                             (dualstack-sidecar-helper-error :transport 'pipe
                                                             :modules '("nonesuch"))))
@@ -138,7 +138,8 @@ They are the body of a loop that has read MESSAGE, and can call say."
                             (let ((text-quoting-style 'grave))
                               (dualstack-sidecar-helper-error :transport 'smoke))))
     (let ((python (dualstack-sidecar-helper-program
-                   "python" "echo Welcome; exec sleep 60")))
+                   "python" "echo Welcome; exec sleep 60"))
+          (dualstack-sidecar-timeout 1))
       (should (string-match-p "it was not ready within 1 s"
                               (dualstack-sidecar-helper-error :transport 'pipe
                                                               :python python))))))
