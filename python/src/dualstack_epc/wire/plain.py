@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 SHORT = 2000  # characters, below which the reader is as quick
 MANY = 1_000_000  # lists, which the reader makes with less memory
 DEEP = 100  # lists in lists, which Python's JSON takes at any time
-_PLAIN = re.compile(r'[-+0-9.e ()"\n]*')
-_TRUE = re.compile(r"(?<=[ (])t(?=[ )])")
-_NIL = re.compile(r"(?<=[ (])nil(?=[ )])")
+_PLAIN = r'[-+0-9.e ()"\n]*'
+_TRUE = r"(?<=[ (])t(?=[ )])"
+_NIL = r"(?<=[ (])nil(?=[ )])"
 _EXCHANGE = str.maketrans("() ", "[],")
 _QUOTE, _BACKSLASH = "\udffd", "\udffe"  # stand-ins; no valid UTF-8 has them
 
@@ -50,12 +50,12 @@ def read(text: str) -> Any:
     parts = text.split('"')
     outside = '"'.join(parts[::2])
     if "nil" in outside:
-        outside = _NIL.sub("()", outside)
+        outside = re.sub(_NIL, "()", outside)
     has_true = "t" in outside
-    if not _PLAIN.fullmatch(_TRUE.sub("0", outside) if has_true else outside):
+    if not re.fullmatch(_PLAIN, re.sub(_TRUE, "0", outside) if has_true else outside):
         raise NotPlainError
     if has_true:
-        outside = _TRUE.sub("true", outside)
+        outside = re.sub(_TRUE, "true", outside)
     _check_depth(outside)
     parts[::2] = outside.translate(_EXCHANGE).split('"')
     text = '"'.join(parts)

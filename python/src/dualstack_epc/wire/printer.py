@@ -36,10 +36,10 @@ BLOB = 1000  # bytes, from which on they are not escaped if that is possible
 LONG_LIST = 16  # items; a look at all of their types is not worth it in a shorter list
 
 # What Emacs may read as a number where a symbol is meant.
-NUMERIC = re.compile(r"[-+]?\.?[0-9]")
-PLAIN_SYMBOL = re.compile(r"[A-Za-z_*/+<>=!$%^&|~:@{}-][A-Za-z0-9_*/+<>=!$%^&|~:@{}?.-]*")
+NUMERIC = r"[-+]?\.?[0-9]"
+PLAIN_SYMBOL = r"[A-Za-z_*/+<>=!$%^&|~:@{}-][A-Za-z0-9_*/+<>=!$%^&|~:@{}?.-]*"
 # Each of these ends a symbol, or begins something else, unless a backslash is before it.
-SPECIAL = re.compile(r"[\x00-\x20\x7f-\xa0\"';()\[\],`\\?#.]|\s")
+SPECIAL = r"[\x00-\x20\x7f-\xa0\"';()\[\],`\\?#.]|\s"
 
 
 class _Raw(str):
@@ -211,12 +211,12 @@ def _float(value: float) -> str:
 @lru_cache(4096)
 def _short_symbol(name: str) -> str:
     """Return the symbol called NAME, with backslashes where Emacs needs them."""
-    numeric = NUMERIC.match(name)
-    if PLAIN_SYMBOL.fullmatch(name) and not numeric:
+    numeric = re.match(NUMERIC, name)
+    if re.fullmatch(PLAIN_SYMBOL, name) and not numeric:
         return name
     if not name:
         return "##"
-    quoted = SPECIAL.sub(lambda match: "\\" + match.group(), name)
+    quoted = re.sub(SPECIAL, lambda match: "\\" + match.group(), name)
     return "\\" + quoted if numeric and not quoted.startswith("\\") else quoted
 
 

@@ -51,8 +51,8 @@ TOKEN = re.compile(
 RARE_FLOAT = r"[-+]?(?:[0-9]*\.[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+(?:\.[0-9]*)?e[-+]?[0-9]+)"
 SPECIAL_FLOAT = r"([-+]?)(?:[0-9]+\.?[0-9]*|\.[0-9]+)e\+(INF|NaN)"
 RARE_INTEGER = r"([-+]?)([0-9]+)\.?"
-ESCAPE = re.compile(r"\\(?:\n|([0-7]{1,3})|x([0-9a-fA-F]+)(?:\\ )?|(.))", re.DOTALL)
-BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
+ESCAPE = r"\\(?:\n|([0-7]{1,3})|x([0-9a-fA-F]+)(?:\\ )?|(.))"
+BACKSLASH = r"\\(.)"
 
 SIMPLE_ESCAPES = {
     "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r",
@@ -194,7 +194,7 @@ def _atom(name: str, types: Types) -> Any:
         return float(match.group(1) + match.group(2))
     if name == ".":
         raise ReadError("a dot where no pair can be")
-    return types.symbol(BACKSLASH.sub(r"\1", name) if "\\" in name else name)
+    return types.symbol(re.sub(BACKSLASH, r"\1", name, flags=re.DOTALL) if "\\" in name else name)
 
 
 def _decimal(sign: str, digits: str) -> int:
@@ -293,7 +293,7 @@ def _rarely_escaped(body: str) -> str | bytes:
 
     if (octets := unescaped(body)) is not None:
         return octets
-    text = ESCAPE.sub(resolve, body)
+    text = re.sub(ESCAPE, resolve, body, flags=re.DOTALL)
     if not raw:
         return text
     if not body.isascii() or max(text) > "\xff":
