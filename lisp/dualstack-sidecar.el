@@ -653,15 +653,17 @@ One that has ended meanwhile says why itself, when Emacs comes to it."
      sidecar (format "its connection is gone: %s"
                      (dualstack-epc-connection-ended connection)))))
 
-(defun dualstack-sidecar--crash (sidecar reason)
+(defun dualstack-sidecar--crash (sidecar reason &optional reported)
   "Note that SIDECAR, which ran, does not any longer, for REASON.
-Start it again if that is wanted."
+Start it again if that is wanted: at once if REPORTED is non-nil, that is if
+Emacs has told of the end of its process, and otherwise then."
   (dualstack-sidecar--fail sidecar reason)
   ;; Connecting to another machine takes time, and would do so at any moment.
   (when (and (dualstack-sidecar--auto-restart sidecar) (not (dualstack-sidecar--place sidecar)))
-    (if (process-live-p (dualstack-sidecar-process sidecar))
-        (setf (dualstack-sidecar--again sidecar) t) ; Once it has ended.
-      (dualstack-sidecar--restart-later sidecar))))
+    (if reported
+        (dualstack-sidecar--restart-later sidecar)
+      ;; One that is dead by now may still be to be told of, which ends the timer.
+      (setf (dualstack-sidecar--again sidecar) t))))
 
 (defun dualstack-sidecar--ended (sidecar process)
   "Note that PROCESS of SIDECAR has ended, and report it when its log is whole."
@@ -689,7 +691,8 @@ Start it again if that is wanted."
         ('running
          (dualstack-sidecar--crash
           sidecar (concat (dualstack-sidecar--why-ended sidecar status)
-                          (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
+                          (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))
+          t))
         ;; It was asked to end as it had failed before.
         ('failed
          (when (dualstack-sidecar--again sidecar)
