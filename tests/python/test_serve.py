@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -101,6 +102,36 @@ def test_it_ends_at_once_and_in_order(event: str) -> None:
         assert status == 0
         assert seconds < 3
         assert "Traceback" not in log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches every process")
+@pytest.mark.parametrize("arguments", [["serve"], ["hello"], ["serve", "--stdio", "--ready", "x"]])
+def test_a_signal_ends_it_at_any_moment(arguments: list[str]) -> None:
+    for step in range(10):
+        with started(*command_line(*arguments)) as child:
+            time.sleep(step * 0.008)  # What runs then differs: that is the test.
+            child.send_signal(signal.SIGINT)
+            if step % 2:
+                child.send_signal(signal.SIGTERM)
+            _, log = child.communicate(timeout=20)
+            assert (child.returncode, "Traceback" in log) == (0, False), log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches every process")
+def test_a_signal_ends_an_import_that_catches_everything(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    module = tmp_path / "stubborn.py"
+    module.write_text(
+        f"import time\nopen({str(begun)!r}, 'w').close()\n"
+        "while True:\n    try:\n        time.sleep(0.01)\n    except BaseException:\n        pass\n"
+    )
+    with subprocess.Popen(command_line("serve", str(module))) as child:
+        try:
+            wait_until(begun.exists)
+            child.terminate()
+            assert child.wait(20) == 0
+        finally:
+            child.kill()
 
 
 def test_its_end_closes_connections() -> None:

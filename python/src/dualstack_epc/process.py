@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
-from dualstack_epc.net.system import ENDING, reason
+from dualstack_epc.net.system import end_by_signals, ignore_signals, reason
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -20,15 +19,10 @@ def run(command: Callable[[], object]) -> NoReturn:
     The status is 0 in the end, also where SIGINT, SIGTERM or Ctrl-Break is it, and 1 on an OSError,
     which becomes one line.
     """
-    for number in ENDING:
-        signal.signal(number, _end)
+    end_by_signals()
     try:
         command()
     except OSError as error:
         sys.exit(f"dualstack-epc: {reason(error)}")
+    ignore_signals()
     sys.exit(0)
-
-
-def _end(_number: int, _frame: object) -> NoReturn:
-    """End the command as a signal asks: in order, with status 0."""
-    raise SystemExit(0)

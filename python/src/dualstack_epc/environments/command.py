@@ -94,7 +94,6 @@ def _stop_on_signals(maker: Maker) -> None:
 
     def stop(_number: int, _frame: object) -> None:
         maker.stop()
-        raise SystemExit(1)
 
     for each in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, each):

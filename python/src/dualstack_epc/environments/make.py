@@ -82,6 +82,8 @@ class Maker:
             if whole(target) and (not rebuild or record(target).get("made", 0) > before):
                 return
             self._runner = Runner(self.say, [] if descriptor is None else [descriptor])
+            if self.stopped:
+                self._runner.stop()
             making = target.with_name("making-" + target.name[len("making-") :])
             _remove(making)
             try:

@@ -29,7 +29,7 @@ class Acceptor:
         """Accept from LISTENER, which may also be set later; `server_close` closes it."""
         self.tally = Tally()
         self._listener = listener
-        self._stopping = threading.Event()
+        self._stopping = False
         self._stopped = threading.Event()
         self._stopped.set()
         self._connections: set[threading.Thread] = set()
@@ -56,14 +56,14 @@ class Acceptor:
         print(self.listener.port, file=stream or sys.stdout, flush=True)
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002, socketserver's signature
-        """Serve clients until `shutdown` is called from another thread."""
+        """Serve clients until `shutdown` is called from another thread, or `stop`."""
         self._stopped.clear()
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 self.serve_next(None)
                 self.service_actions()
         finally:
-            self._stopping.clear()
+            self._stopping = False
             self._stopped.set()
 
     def service_actions(self) -> None:
@@ -117,9 +117,13 @@ class Acceptor:
 
     def shutdown(self) -> None:
         """Make `serve_forever` return, and wait until it has."""
-        self._stopping.set()
-        self.listener.wake()
+        self.stop()
         self._stopped.wait()
+
+    def stop(self) -> None:
+        """Make `serve_forever` return soon; any thread or a signal's handler may call this."""
+        self._stopping = True
+        self.listener.wake()
 
     def server_close(self) -> None:
         """Stop listening, close every connection and end the threads.

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import sys
 
 from dualstack_epc.net.listener import Listener, open_listener
-from dualstack_epc.net.system import ENDING, wake_by_signals
+from dualstack_epc.net.system import on_signal, wake_by_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +37,8 @@ class HelloServer:
         """Begin to accept clients, and to end on a signal that says so."""
         for sock in (self._waker, self._wake):
             sock.setblocking(False)
-        for number in ENDING:
-            signal.signal(number, lambda *_: None)
         wake_by_signals(self._waker)
+        on_signal(lambda: None)
         asyncio.get_running_loop().add_reader(self._wake, self._ended.set)
         for sock in self._listener.sockets:
             await asyncio.start_server(self._serve, sock=sock)

@@ -115,7 +115,7 @@ class Listener:
 
     def wake(self) -> None:
         """Make `accept`, now or at its next call, return None; callable from any thread."""
-        with contextlib.suppress(BlockingIOError):  # It is full: `accept` returns anyway.
+        with contextlib.suppress(OSError):  # It is full, or closed: `accept` returns anyway.
             self._waker.send(b"w")
 
     def wake_by_signals(self) -> None:

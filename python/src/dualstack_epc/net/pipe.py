@@ -71,8 +71,8 @@ class PipeEnd:
         """Do nothing: only a proof has a time, and there is none here."""
 
     def shutdown(self, how: int) -> None:
-        """Send no more, and unless HOW is SHUT_WR end what `recv` waits for."""
-        if self._open:
+        """End what HOW says: with SHUT_RD what `recv` waits for, with SHUT_WR sending, or both."""
+        if self._open and how != socket.SHUT_RD:
             self._open = False
             with contextlib.suppress(OSError):
                 os.close(self._writing)
@@ -86,9 +86,9 @@ class PipeEnd:
     def close(self) -> None:
         """Close what this has opened, once nothing is read or sent any more."""
         self.shutdown(socket.SHUT_WR)
-        for each in self._wake or ():
+        wake, self._wake = self._wake, None
+        for each in wake or ():
             os.close(each)
-        self._wake = None
 
 
 def wait_for_hangup(descriptor: int) -> None:

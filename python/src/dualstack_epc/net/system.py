@@ -8,10 +8,52 @@ import signal
 import socket
 import sys
 
+TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # What ends a command.  Ctrl-Break is SIGBREAK, which only Windows has.
 ENDING = [signal.SIGINT, signal.SIGTERM]
 if sys.platform == "win32":
     ENDING.append(signal.SIGBREAK)
+
+
+class _End:
+    """What the next signal that ends the command calls."""
+
+    function: Callable[[], object] | None = None
+
+
+def end_by_signals() -> None:
+    """Have signals end this process: at once, with status 0, or as `on_signal` says.
+
+    A handler must not raise SystemExit: where a destructor or the collector of garbage runs, or a
+    module catches everything, it would be lost, and the signal with it.
+    """
+    for number in ENDING:
+        signal.signal(number, _end)
+
+
+def ignore_signals() -> None:
+    """Have signals no longer end this process, which is about to end."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def on_signal(function: Callable[[], object]) -> None:
+    """Have the next signal call FUNCTION in the main thread; one after it ends the process at once.
+
+    FUNCTION must neither wait nor take a lock that the main thread may hold.
+    """
+    _End.function = function
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End the command, in order if it has said how."""
+    function, _End.function = _End.function, None
+    if function is None:
+        os._exit(0)
+    function()
 
 
 def strerror(code: int) -> str:

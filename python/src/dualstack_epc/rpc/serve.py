@@ -19,6 +19,7 @@ import time
 
 from dualstack_epc.net import log
 from dualstack_epc.net.listener import open_at
+from dualstack_epc.net.system import on_signal
 from dualstack_epc.rpc.token import new_token
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
@@ -252,9 +253,11 @@ def _describe(listener: Listener) -> str:
 
 
 def _serve(server: Server) -> None:
-    """Serve until SystemExit, which signals raise, and close in order."""
+    """Serve until a signal, or until SERVER is told to stop, and close in order."""
     try:
-        server.listener.wake_by_signals()
+        if sys.platform == "win32":  # Elsewhere the guard, if there is one, is told of signals.
+            server.listener.wake_by_signals()
+        on_signal(server.stop)
         server.serve_forever()
     finally:
         server.server_close()

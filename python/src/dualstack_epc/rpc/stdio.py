@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import socket
 import threading
 from typing import TYPE_CHECKING
 
 from dualstack_epc.net.pipe import PipeEnd, wait_for_hangup
+from dualstack_epc.net.system import on_signal
 from dualstack_epc.rpc.handler import ClientHandler
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ FAREWELL = 0.5  # seconds in which what was logged last is passed on
 def serve(
     server: Server, stdin: int, output: int, *, hung_up: Callable[[], object], pass_log: bool
 ) -> None:
-    """Serve the client at the descriptors STDIN and OUTPUT until it is gone.
+    """Serve the client at the descriptors STDIN and OUTPUT until it is gone, or a signal comes.
 
     HUNG_UP is called when it is, even while nothing is read.  With PASS_LOG, what is written to
     standard error is sent to the client, as calls of its method ``dualstack-log``.
@@ -37,6 +39,7 @@ def serve(
         ).start()
     pipe = PipeEnd(stdin, output)
     log = _Log() if pass_log else None
+    on_signal(lambda: pipe.shutdown(socket.SHUT_RD))
     try:
         _Handler.log = log
         _Handler(pipe, ("standard input", 0), server)  # type: ignore[arg-type]
