@@ -1,4 +1,4 @@
-;;; dualstack-sidecar-debug.el --- While you write a sidecar  -*- lexical-binding: t; -*-
+;;; dualstack-sidecar-debug.el --- Where a sidecar's function failed  -*- lexical-binding: t; -*-
 
 ;; Copyright (C) 2026 The dualstack authors
 
@@ -19,17 +19,12 @@
 
 ;;; Commentary:
 
-;; `dualstack-sidecar-traceback' shows where a Python function failed.  With
-;; :reload a sidecar is started again when one of its files has changed.
+;; `dualstack-sidecar-traceback' shows where a Python function failed.
 
 ;;; Code:
 
-(require 'cl-lib)
 (require 'compile)
-(require 'dualstack-sidecar)
-(require 'dualstack-sidecar-status)
-
-;;;; Where it failed
+(require 'dualstack-sidecar-record)
 
 (defconst dualstack-sidecar-debug--line
   '("^ *File \"\\([^\"\n]+\\)\", line \\([0-9]+\\)" 1 2)
@@ -42,8 +37,7 @@ It is an element of `compilation-error-regexp-alist'.")
 Its lines lead to the files: \\[next-error] visits the next one.  As a command,
 ask which sidecar if there are several."
   (interactive (list (dualstack-sidecar--read-name "Traceback of sidecar: ")))
-  (let* ((sidecar (or (dualstack-sidecar-get name)
-                      (user-error "No sidecar %s was started" name)))
+  (let* ((sidecar (dualstack-sidecar--named name))
          (text (or (dualstack-sidecar-debug--last (dualstack-sidecar-log sidecar))
                    (user-error "There is no traceback in the log of %s" name)))
          (buffer (get-buffer-create (format "*dualstack-traceback %s*" name))))
@@ -75,57 +69,6 @@ ask which sidecar if there are several."
                (while (looking-at "[ \t]")
                  (forward-line))
                (buffer-substring-no-properties start (line-end-position))))))))
-
-;;;; Starting again when a file changes
-
-(defconst dualstack-sidecar-debug--interval 0.5
-  "Seconds between two looks at the files of a sidecar.")
-
-(defun dualstack-sidecar--watch (sidecar)
-  "Watch the files of SIDECAR, and restart it after a change once it is idle."
-  (let* ((files (cl-remove-if-not (lambda (module) (string-suffix-p ".py" module))
-                                  (dualstack-sidecar--modules sidecar)))
-         (before (dualstack-sidecar-debug--state files))
-         timer)
-    (when files
-      (setq timer
-            (run-at-time dualstack-sidecar-debug--interval dualstack-sidecar-debug--interval
-                         (lambda ()
-                           (if (dualstack-sidecar-debug--over-p sidecar)
-                               (cancel-timer timer)
-                             (when (dualstack-sidecar-debug--changed-p sidecar files before)
-                               (cancel-timer timer)
-                               (dualstack-sidecar-debug--restart sidecar)))))))))
-
-(defun dualstack-sidecar-debug--state (files)
-  "Return the times and sizes of FILES."
-  (mapcar (lambda (file)
-            (let ((attributes (file-attributes file)))
-              (list (file-attribute-modification-time attributes)
-                    (file-attribute-size attributes))))
-          files))
-
-(defun dualstack-sidecar-debug--over-p (sidecar)
-  "Return non-nil if SIDECAR was stopped, or another has its name."
-  (or (not (memq sidecar dualstack-sidecars))
-      (memq (dualstack-sidecar-state sidecar) '(stopping stopped))))
-
-(defun dualstack-sidecar-debug--changed-p (sidecar files before)
-  "Return non-nil if SIDECAR is idle, and the state of FILES is not BEFORE.
-A file that is not there is being written."
-  (let ((connection (dualstack-sidecar-connection sidecar))
-        (now (dualstack-sidecar-debug--state files)))
-    (and (not (equal now before))
-         (not (member '(nil nil) now))
-         (not (eq 'starting (dualstack-sidecar-state sidecar)))
-         (or (null connection)
-             (zerop (hash-table-count (dualstack-epc--pending connection)))))))
-
-(defun dualstack-sidecar-debug--restart (sidecar)
-  "Start SIDECAR again, as one of its files has changed."
-  (message "%s: a file has changed, so it starts again" (dualstack-sidecar-name sidecar))
-  (with-local-quit
-    (dualstack-sidecar-restart (dualstack-sidecar-name sidecar))))
 
 (provide 'dualstack-sidecar-debug)
 

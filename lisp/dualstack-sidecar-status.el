@@ -174,23 +174,13 @@ The two calls by which both sides prove the token are not the user's."
   (interactive)
   (dualstack-sidecar-show-log (dualstack-sidecar-status--name)))
 
-;;;; One of several
-
-(defun dualstack-sidecar--read-name (prompt)
-  "Return the name of a sidecar, read with PROMPT and completion.
-If there is only one it is not asked for.  Signal `user-error' if there is none."
-  (let ((names (mapcar #'dualstack-sidecar-name dualstack-sidecars)))
-    (cond ((null names)
-           (user-error "No sidecar was started; M-x dualstack-sidecar-start starts one"))
-          ((null (cdr names)) (car names))
-          (t (completing-read prompt names nil t)))))
+;;;; Log and hello
 
 ;;;###autoload
 (defun dualstack-sidecar-show-log (name)
   "Show what the sidecar NAME has logged; as a command, ask which."
   (interactive (list (dualstack-sidecar--read-name "Log of sidecar: ")))
-  (let ((sidecar (or (dualstack-sidecar-get name)
-                     (user-error "No sidecar %s was started" name))))
+  (let ((sidecar (dualstack-sidecar--named name)))
     (display-buffer (if (buffer-live-p (dualstack-sidecar-log sidecar))
                         (dualstack-sidecar-log sidecar)
                       (dualstack-sidecar--log-buffer name)))))
