@@ -35,6 +35,14 @@
 (defconst dualstack-diagnose-listeners--timeout 5
   "Seconds after which a program of the system is waited for no longer.")
 
+(defun dualstack-diagnose-listeners--directory ()
+  "Return a directory that is always there and on this machine.
+The buffer's may have been deleted or be another machine's, for which Emacs 29
+and later would list the processes; the user may have no home."
+  (if (eq system-type 'windows-nt)
+      (file-name-as-directory (dualstack-diagnose-listeners--system ""))
+    "/"))
+
 (defun dualstack-diagnose--listeners (port run then)
   "Find out who listens at PORT of this machine, and call THEN with a list.
 Each is a plist: `:family', `ipv4' or `ipv6'; `:address', a string; `:any'
@@ -53,7 +61,7 @@ in the commentary."
 The buffer is empty if PROGRAM cannot be run, or takes too long.  RUN is as
 in the commentary."
   (let* ((buffer (generate-new-buffer " *dualstack-diagnose*"))
-         (default-directory (file-name-as-directory (expand-file-name "~")))
+         (default-directory (dualstack-diagnose-listeners--directory))
          (timer nil)
          (end (lambda (process)
                 (when timer (cancel-timer timer))
@@ -205,8 +213,9 @@ commentary."
 
 (defun dualstack-diagnose-listeners--proc (port)
   "Return the listeners at PORT, from /proc of GNU/Linux."
-  (let ((rows (append (dualstack-diagnose-listeners--rows "/proc/net/tcp" port)
-                      (dualstack-diagnose-listeners--rows "/proc/net/tcp6" port))))
+  (let* ((default-directory (dualstack-diagnose-listeners--directory))
+         (rows (append (dualstack-diagnose-listeners--rows "/proc/net/tcp" port)
+                       (dualstack-diagnose-listeners--rows "/proc/net/tcp6" port))))
     (when rows
       (let ((owners (dualstack-diagnose-listeners--owners (mapcar #'caddr rows))))
         (mapcar (pcase-lambda (`(,address ,uid ,inode))

@@ -1,4 +1,4 @@
-;;; dualstack-diagnose-test.el --- Tests for dualstack-diagnose  -*- lexical-binding: t; -*-
+;;; dualstack-diagnose-test.el --- Tests of dualstack-diagnose-verdict.el  -*- lexical-binding: t; -*-
 
 ;; Copyright (C) 2026 The dualstack authors
 
@@ -19,80 +19,13 @@
 
 ;;; Commentary:
 
-;; Each verdict is reached from real listeners.
+;; Each verdict is reached from real listeners where the machine can have them.
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
-(require 'dualstack-diagnose)
-(require 'dom)
+(require 'dualstack-diagnose-helper)
 
 (defvar url-proxy-services)
-(defvar bookmark-make-record-function)
-
-(defun dualstack-diagnose-test-localhost (&rest hosts)
-  "Return HOSTS, strings, as the addresses of localhost of some machine."
-  (mapcar (lambda (host)
-            (dualstack-loopback-address (if (equal host "::1") 'ipv6 'ipv4) 0))
-          hosts))
-
-(defun dualstack-diagnose-test-made (probes &rest slots)
-  "Return facts about localhost with PROBES and SLOTS, where localhost is as usual.
-PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
-  (apply #'dualstack-diagnose--facts-make
-         (append slots
-                 (list :host "localhost" :port 8080 :lookup 0.001
-                       :addresses (dualstack-diagnose-test-localhost "::1" "127.0.0.1")
-                       :localhost (dualstack-diagnose-test-localhost "::1" "127.0.0.1")
-                       :probes (mapcar (lambda (probe)
-                                         (cons (dualstack-loopback-address
-                                                (if (equal (car probe) "::1") 'ipv6 'ipv4)
-                                                8080)
-                                               (cdr probe)))
-                                       probes)))))
-
-(defvar dualstack-diagnose-test-system nil
-  "The system that a verdict is for, GNU/Linux if this is nil.")
-
-(defun dualstack-diagnose-test-verdict (&rest args)
-  "Return the verdict on facts made of ARGS, and check that its text fits."
-  (let ((system-type (or dualstack-diagnose-test-system 'gnu/linux))
-        (facts (apply #'dualstack-diagnose-test-made args)))
-    (dualstack-diagnose-test-fits (dualstack-diagnose--text facts))
-    (dualstack-diagnose--verdict facts)))
-
-(defun dualstack-diagnose-test-fits (text)
-  "Check that TEXT fits a terminal of 80 columns, and 24 lines with its buttons."
-  (let ((lines (split-string text "\n")))
-    (dolist (line lines)
-      (should (<= (string-width line) 79)))
-    (should (<= (length lines) 19))))
-
-(defun dualstack-diagnose-test-facts (host port)
-  "Return the facts about HOST and PORT."
-  (let (result)
-    (dualstack-diagnose--probe host port (lambda (facts) (setq result facts)))
-    (dualstack-test-wait (lambda () result) 30)))
-
-(defun dualstack-diagnose-test-kind (port &optional host)
-  "Return the verdict's kind for PORT of HOST, by default localhost."
-  (let* ((process-environment (append '("http_proxy" "HTTP_PROXY" "all_proxy" "ALL_PROXY")
-                                      process-environment))
-         (facts (dualstack-diagnose-test-facts (or host "localhost") port)))
-    (dualstack-diagnose-test-fits (dualstack-diagnose--text facts))
-    (car (dualstack-diagnose--verdict facts))))
-
-(defmacro dualstack-diagnose-test-with-hello (binding &rest body)
-  "Run BODY beside a hello server; BINDING is (PORT FAMILY [AT])."
-  (declare (indent 1))
-  `(dualstack-test-with-child (,(intern (format "%s-child" (car binding)))
-                               dualstack-test-python "-m" "dualstack_epc" "hello"
-                               "--family" ,(nth 1 binding)
-                               "--port" ,(if (nth 2 binding)
-                                             `(number-to-string ,(nth 2 binding)) "0"))
-     (let ((,(car binding) (dualstack-test-child-port
-                            ,(intern (format "%s-child" (car binding))))))
-       ,@body)))
 
 (dualstack-deftest dualstack-diagnose-one-family ()
   "A server on one family is told, and what cures it."
@@ -212,25 +145,6 @@ PROBES are lists (ADDRESS OUTCOME SECONDS [THEN]), ADDRESS being a string."
     (should-not (dualstack-diagnose-probe--proxy "a.example.org"))
     (should (dualstack-diagnose-probe--proxy "example.com"))))
 
-(defun dualstack-diagnose-test-python (port-line &rest binds)
-  "Return a Python program that listens at BINDS, on one port, and prints it.
-Each of BINDS is a host; PORT-LINE is what is done afterwards."
-  (concat "
-import socket, sys
-port = 0
-sockets = []
-for host in " (format "[%s]" (mapconcat #'prin1-to-string binds ", ")) ":
-    s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if ':' in host: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != '::'))
-    s.bind((host, port))
-    s.listen()
-    port = s.getsockname()[1]
-    sockets.append(s)
-print(port, flush=True)
-" port-line "
-sys.stdin.read()"))
-
 (dualstack-deftest dualstack-diagnose-open-to-the-network ()
   "A server on every address is a warning, and not called one on 127.0.0.1 only."
   (dualstack-test-with-child
@@ -334,88 +248,6 @@ sys.stdin.read()"))
     (should (eq 'forbidden (car (dualstack-diagnose-test-verdict forbidden))))
     (should (eq 'none (car (dualstack-diagnose-test-verdict refused))))))
 
-(dualstack-deftest dualstack-diagnose-looks-names-up-aside ()
-  "A name is looked up by a child, which is gone when that is given up."
-  (let* ((result nil)
-         (before (length (process-list)))
-         (cancel (dualstack-diagnose--probe "no-such-host.invalid" 80
-                                           (lambda (facts) (setq result facts)))))
-    (should-not result)
-    (should (= (1+ before) (length (process-list))))
-    (funcall cancel)
-    (should (= before (length (process-list))))
-    (should-not result)))
-
-(dualstack-deftest dualstack-diagnose-of-many-addresses ()
-  "Of a host with many addresses two of each family are tried, and the report fits."
-  (let* ((many (append (mapcar (lambda (n) (vector 8193 3512 43981 4660 22136 39612 57072 n 443))
-                               '(1 2 3 4))
-                       (list [192 0 2 1 443] [192 0 2 2 443] [192 0 2 3 443])))
-         (first (dualstack-diagnose-probe--first many)))
-    (should (equal first (list (nth 0 many) (nth 1 many) (nth 4 many) (nth 5 many))))
-    (dualstack-diagnose-test-fits
-     (dualstack-diagnose--text
-      (dualstack-diagnose--facts-make
-       :host "many.example" :port 443 :lookup 0.02 :addresses first
-       :probes (mapcar (lambda (address) (list address 'silent 4.0)) first))))))
-
-(dualstack-deftest dualstack-diagnose-is-given-up ()
-  "At each step what is under way can be given up, and leaves nothing."
-  (dualstack-diagnose-test-with-hello (port "dual")
-    (dotimes (i 8)
-      (let* ((called nil)
-             (cancel (dualstack-diagnose--probe "localhost" port (lambda (_) (setq called t)))))
-        (dotimes (_ i) (accept-process-output nil 0.04))
-        (funcall cancel)
-        (accept-process-output nil 0.01)
-        (should-not called)))))
-
-(dualstack-deftest dualstack-diagnose-is-true-in-a-shown-emacs ()
-  "Where redisplay takes long, what an address takes is told without it."
-  (skip-unless (eq system-type 'gnu/linux))
-  (dualstack-diagnose-test-with-hello (port "dual")
-    (let* ((file (make-temp-file "diagnosis"))
-           (form `(progn
-                    (add-function :before pre-redisplay-function
-                                  (lambda (&rest _)
-                                    (let ((end (+ (float-time) 0.2)))
-                                      (while (< (float-time) end)))))
-                    (run-at-time
-                     0.1 nil
-                     (lambda ()
-                       (dualstack-diagnose "localhost" ,port)
-                       (run-at-time 0.1 0.1
-                                    (lambda ()
-                                      (let ((facts (buffer-local-value
-                                                    'dualstack-diagnose--facts
-                                                    (get-buffer "*dualstack-diagnose*"))))
-                                        (when facts
-                                          (write-region
-                                           (format "%S" (mapcar #'caddr
-                                                                (dualstack-diagnose--facts-probes
-                                                                 facts)))
-                                           nil ,file)
-                                          (kill-emacs)))))))))
-           (process-environment (cons "TERM=xterm" process-environment))
-           (child (make-process
-                   :name "shown" :connection-type 'pty :noquery t :filter #'ignore
-                   :sentinel #'ignore
-                   :command (list (dualstack-test-emacs-program)
-                                  "-Q" "-nw" "-L" (expand-file-name "lisp" dualstack-test-root)
-                                  "-l" "dualstack-diagnose" "--eval" (prin1-to-string form)))))
-      (unwind-protect
-          (progn
-            (set-process-window-size child 24 80)
-            (dualstack-test-wait (lambda () (not (process-live-p child))) 60)
-            (let ((times (with-temp-buffer
-                           (insert-file-contents file)
-                           (read (current-buffer)))))
-              (should (= 2 (length times)))
-              (dolist (time times)
-                (should (< time 0.15)))))
-        (delete-process child)
-        (delete-file file)))))
-
 (dualstack-deftest dualstack-diagnose-without-ipv6 ()
   "It is said that IPv6 is off."
   (let ((host (dualstack-test-host "ipv6/conf/all/disable_ipv6 1")))
@@ -430,228 +262,18 @@ sys.stdin.read()"))
                    (while (not result) (accept-process-output nil 0.01))
                    (substring-no-properties (dualstack-diagnose--text result)))))))))
 
-(defun dualstack-diagnose-test-batch (port)
-  "Return the status and output of the diagnosis of PORT in batch."
-  (with-temp-buffer
-    (let ((process-environment (append '("http_proxy" "HTTP_PROXY" "all_proxy" "ALL_PROXY")
-                                       process-environment)))
-      (list (call-process (dualstack-test-emacs-program)
-                          nil t nil "-Q" "--batch"
-                          "-L" (expand-file-name "lisp" dualstack-test-root)
-                          "-l" "dualstack-diagnose" "-f" "dualstack-diagnose-batch"
-                          "localhost" (format "%s" port))
-            (buffer-string)))))
-
-(dualstack-deftest dualstack-diagnose-in-batch ()
-  "In batch the report is printed, and the status tells whether something answers."
-  (dualstack-diagnose-test-with-hello (port "ipv6")
-    (pcase-let ((`(,status ,output) (dualstack-diagnose-test-batch port)))
-      (should (= status 0))
-      (should (string-match-p "^Verdict: The server listens on ::1 only" output))
-      (should (string-match-p "^  127.0.0.1 .*Connection refused, after" output))
-      (should-not (string-match-p (regexp-quote (user-login-name)) output))
-      (should-not (string-match-p "/home\\|/root\\|/usr" output))))
-  (should (= 1 (car (dualstack-diagnose-test-batch (dualstack-test-free-port)))))
-  (should (equal (dualstack-diagnose-test-batch "nonsense")
-                 '(2 "Unknown service \"nonsense\": give a port number\n")))
-  (should (equal (dualstack-diagnose-test-batch 70000)
-                 '(2 "Port 70000 is out of range: give a number from 1 to 65535\n"))))
-
-(dualstack-deftest dualstack-diagnose-command ()
-  "The buffer fills in the background; its keys and buttons work."
-  (dualstack-diagnose-test-with-hello (port "ipv4")
-    (let ((inhibit-message t) (kill-ring nil))
-      (save-window-excursion
-        (dualstack-diagnose "localhost" port)
-        (with-current-buffer "*dualstack-diagnose*"
-          (should (string-match-p "Trying localhost" (buffer-string)))
-          (should-error (dualstack-diagnose-copy) :type 'user-error)
-          (let ((done (lambda () (string-match-p "^Verdict: " (buffer-string)))))
-            (dualstack-test-wait done)
-            (call-interactively (key-binding "w"))
-            (should (string-match-p "dualstack-mode off" (current-kill 0)))
-            (dualstack-memory--remember port 'ipv4)
-            (search-forward "Forget what")
-            (push-button (1- (point)))
-            (should-not (dualstack-remembered-family port))
-            (call-interactively (key-binding "g"))
-            (dualstack-test-wait done)
-            (search-forward "Turn on dualstack-mode")
-            (push-button (1- (point)))
-            (should dualstack-mode)
-            (dualstack-test-wait done)
-            (should-not (string-match-p "Turn on\\|Cure: +(dualstack-mode" (buffer-string)))
-            (dualstack-mode 0)
-            (let ((bookmark (funcall bookmark-make-record-function)))
-              (dualstack-diagnose-bookmark-jump bookmark)
-              (should (equal dualstack-diagnose--peer (list "localhost" port)))))
-          (call-interactively (key-binding "g"))
-          (kill-buffer))))))
-
-(dualstack-deftest dualstack-diagnose-from-a-failed-connect ()
-  "After M-x dualstack-connect has failed, d diagnoses."
-  (let ((port (dualstack-test-free-port))
-        (overriding-terminal-local-map nil)
-        (inhibit-message t))
-    (unwind-protect
-        (progn
-          (should (string-match-p
-                   "\\`Cannot connect to localhost:[0-9]+: Connection refused; type d to see why\\'"
-                   (cadr (should-error
-                          (funcall-interactively #'dualstack-connect "localhost" port)
-                          :type 'user-error))))
-          (save-window-excursion
-            (call-interactively (lookup-key overriding-terminal-local-map "d"))
-            (with-current-buffer "*dualstack-diagnose*"
-              (dualstack-test-wait (lambda () (string-match-p "Nobody listens" (buffer-string))))
-              (kill-buffer))))
-      (setq pre-command-hook (default-value 'pre-command-hook)))))
-
-;;;; Pictures
-
-(defun dualstack-diagnose-test-probes ()
-  "Return what a Windows machine would give for a server on IPv4."
-  (list (list (dualstack-loopback-address 'ipv6 80) "Connection refused" 2.0)
-        (list (dualstack-loopback-address 'ipv4 80) 'open 0.001)))
-
-(dualstack-deftest dualstack-diagnose-waterfall ()
-  "Plain Emacs's way and ours are drawn on one scale, in characters and as SVG."
-  (let* ((probes (dualstack-diagnose-test-probes))
-         (plain (dualstack-diagnose-draw--plain probes))
-         (ours (dualstack-diagnose-draw--ours probes))
-         (text (dualstack-diagnose-draw--text (append plain ours))))
-    (should (= 2.001 (dualstack-diagnose-draw--cost plain)))
-    (should (= 0.001 (dualstack-diagnose-draw--cost ours)))
-    (should (equal (substring-no-properties text) "\
-  Emacs      ::1       |xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx refused, 2.00 s
-             127.0.0.1 |                                  = connected, 1.00 ms
-  dualstack  127.0.0.1 |= connected, 1.00 ms
-"))
-    (let ((svg (dualstack-diagnose-draw--svg (append plain ours))))
-      (should (= 3 (length (dom-by-tag svg 'rect))))
-      (should (= 8 (length (dom-by-tag svg 'text)))))))
-
-(dualstack-deftest dualstack-diagnose-waterfall-of-a-silent-address ()
-  "What is given up when another connects is drawn so."
-  (let ((ours (dualstack-diagnose-draw--ours
-               (list (list (dualstack-loopback-address 'ipv4 80) 'silent 4.0)
-                     (list (dualstack-loopback-address 'ipv6 80) 'open 0.001)))))
-    (should (equal (mapcar (lambda (bar) (plist-get bar :outcome)) ours) '(lost open)))
-    (should (= 0.011 (dualstack-diagnose-draw--cost ours)))))
-
-;;;; What other systems print
-
-(defun dualstack-diagnose-test-printed (text function &rest args)
-  "Return the value of FUNCTION with ARGS in a buffer with TEXT."
-  (with-temp-buffer
-    (insert text)
-    (goto-char (point-min))
-    (apply function args)))
-
-(dualstack-deftest dualstack-diagnose-netstat ()
-  "Windows' netstat is read, both families, in any language."
-  (should (equal (dualstack-diagnose-test-printed "
-Aktive Verbindungen
-
-  Proto  Lokale Adresse         Remoteadresse          Status           PID
-  TCP    0.0.0.0:8080           0.0.0.0:0              ABHÖREN         4711
-  TCP    127.0.0.1:18080        0.0.0.0:0              ABHÖREN         1
-  TCP    127.0.0.1:8080         127.0.0.1:50000        HERGESTELLT     2
-  TCP    [::1]:8080             [::]:0                 ABHÖREN         4712\r
-  UDP    0.0.0.0:8080           *:*                                    4713
-" #'dualstack-diagnose-listeners--parse-netstat 8080)
-                 '((:family ipv4 :address "0.0.0.0" :any t :pid 4711 :program nil)
-                   (:family ipv6 :address "::1" :any nil :pid 4712 :program nil))))
-  ;; Chinese; an address with its zone, and a state of two words.
-  (should (equal (dualstack-diagnose-test-printed "
-活动连接\r
-
-  协议  本地地址          外部地址        状态           PID\r
-  TCP    127.0.0.1:8080         0.0.0.0:0              LISTENING       5820\r
-  TCP    127.0.0.1:50010        127.0.0.1:8080         ESTABLISHED     9128\r
-  TCP    [::]:8080              [::]:0                 EN ÉCOUTE       1044\r
-  TCP    [fe80::1c5b:9d2%5]:8080  [::]:0               LISTENING       1045\r
-" #'dualstack-diagnose-listeners--parse-netstat 8080)
-                 '((:family ipv4 :address "127.0.0.1" :any nil :pid 5820 :program nil)
-                   (:family ipv6 :address "::" :any t :pid 1044 :program nil)
-                   (:family ipv6 :address "fe80::1c5b:9d2" :any nil :pid 1045 :program nil)))))
-
-(dualstack-deftest dualstack-diagnose-netstat-of-wine ()
-  "What Wine prints, as it was captured, has no process; that is no hindrance."
-  (should (equal (dualstack-diagnose-test-printed "\r
-Active Connections\r
-\r
-  Proto  Local Address          Foreign Address        State\r
-  TCP    127.0.0.1:33001        127.0.0.1:47452        TIME_WAIT\r
-  TCP    127.0.0.1:38201        0.0.0.0:0              LISTENING\r
-  TCP    127.0.0.1:38201        127.0.0.1:42501        ESTABLISHED\r
-" #'dualstack-diagnose-listeners--parse-netstat 38201)
-                 '((:family ipv4 :address "127.0.0.1" :any nil :pid nil :program nil)))))
-
-(dualstack-deftest dualstack-diagnose-tasklist ()
-  "Windows' tasklist is read, and that it has found nothing."
-  (should (equal "python.exe"
-                 (dualstack-diagnose-test-printed
-                  "\"python.exe\",\"5820\",\"Console\",\"1\",\"18,332 K\"\r\n"
-                  #'dualstack-diagnose-listeners--parse-tasklist 5820)))
-  (should-not (dualstack-diagnose-test-printed
-               "信息: 没有运行的任务匹配指定标准。\r\n"
-               #'dualstack-diagnose-listeners--parse-tasklist 5820)))
-
-(dualstack-deftest dualstack-diagnose-netsh ()
-  "The ports that Windows keeps are read."
-  (let ((text "
-协议 tcp 端口排除范围
-
-开始端口    结束端口
-----------    --------
-      5357        5357
-     50000       50059     *
-     54364       54463
-
-* - 管理的端口排除。
-"))
-    (pcase-dolist (`(,port ,range) '((5357 (5357 . 5357)) (5358 nil) (50059 (50000 . 50059))
-                                     (54463 (54364 . 54463)) (54464 nil)))
-      (should (equal range (dualstack-diagnose-test-printed
-                            text #'dualstack-diagnose-listeners--parse-netsh port))))))
-
-(dualstack-deftest dualstack-diagnose-lsof ()
-  "The output of lsof is read, with and without the type of each socket."
-  (should (equal (dualstack-diagnose-test-printed
-                  "p123\ncnode\nf20\nn[::1]:8080\nf21\nn*:8080\np124\ncPython\nf3\nn127.0.0.1:8080\n"
-                  #'dualstack-diagnose-listeners--parse-lsof)
-                 '((:family ipv6 :address "::1" :any nil :pid 123 :program "node")
-                   (:family ipv4 :address "*" :any t :pid 123 :program "node")
-                   (:family ipv4 :address "127.0.0.1" :any nil :pid 124 :program "Python"))))
-  (should (equal (dualstack-diagnose-test-printed
-                  "p123\ncnode\nf20\ntIPv6\nn*:8080\n"
-                  #'dualstack-diagnose-listeners--parse-lsof)
-                 '((:family ipv6 :address "*" :any t :pid 123 :program "node")))))
-
-(dualstack-deftest dualstack-diagnose-proc ()
-  "What GNU/Linux has in /proc is read: Java's IPv4 addresses, too."
-  (should (equal "127.0.0.1" (dualstack-diagnose-listeners--proc-address "0100007F")))
-  (should (equal "::1" (dualstack-diagnose-listeners--proc-address
-                        "00000000000000000000000001000000")))
-  (should (equal "127.0.0.1" (dualstack-diagnose-listeners--proc-address
-                              "0000000000000000FFFF00000100007F"))))
-
-(dualstack-deftest dualstack-diagnose-a-program-that-hangs ()
-  "A program of the system that does not end is not waited for; none is as good."
-  (let ((dualstack-diagnose-listeners--timeout 0.2)
-        (run (list nil))
-        (text nil))
-    (dualstack-diagnose-listeners--command
-     run dualstack-test-python '("-c" "print('part', flush=True); input()")
-     (lambda () (setq text (buffer-string))))
-    (should (car run))
-    (dualstack-test-wait (lambda () text))
-    (should-not (car run))
-    (setq text nil)
-    (dualstack-diagnose-listeners--command run "no-such-program" nil
-                                          (lambda () (setq text (buffer-string))))
-    (should (equal text ""))))
+(dualstack-deftest dualstack-diagnose-of-many-addresses ()
+  "Of a host with many addresses two of each family are tried, and the report fits."
+  (let* ((many (append (mapcar (lambda (n) (vector 8193 3512 43981 4660 22136 39612 57072 n 443))
+                               '(1 2 3 4))
+                       (list [192 0 2 1 443] [192 0 2 2 443] [192 0 2 3 443])))
+         (first (dualstack-diagnose-probe--first many)))
+    (should (equal first (list (nth 0 many) (nth 1 many) (nth 4 many) (nth 5 many))))
+    (dualstack-diagnose-test-fits
+     (dualstack-diagnose--text
+      (dualstack-diagnose--facts-make
+       :host "many.example" :port 443 :lookup 0.02 :addresses first
+       :probes (mapcar (lambda (address) (list address 'silent 4.0)) first))))))
 
 (provide 'dualstack-diagnose-test)
 
