@@ -9,7 +9,8 @@ COMPILED := lisp/.compiled-$(shell "$(EMACS)" -Q --batch --eval '(princ emacs-ve
 
 export EMACS
 export ONLY
-export DUALSTACK_PYTHON := $(CURDIR)/$(VENV)/bin/python
+# Looked up by each recipe: the environment may have been made by the one before.
+export DUALSTACK_PYTHON = $(CURDIR)/$(shell . tests/support/python.sh; venv_python $(VENV))
 VENV_PYTHON := "$$DUALSTACK_PYTHON"
 
 # One thing at a time: the demo measures, and Emacs may have to be installed before it compiles.

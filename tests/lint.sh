@@ -7,8 +7,9 @@
 # kept in .cache.  Where they cannot be had, that is said, and the rest is checked.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/support/python.sh
 emacs=${EMACS:-emacs}
-python=${DUALSTACK_PYTHON:-.venv/bin/python}
+python=${DUALSTACK_PYTHON:-$(venv_python .venv)}
 cache=$PWD/.cache/lint
 status=0
 

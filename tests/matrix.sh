@@ -29,6 +29,7 @@ done
 ((EUID == 0)) || { echo "The matrix makes chroots: run it as root" >&2; exit 1; }
 
 . tests/support/debian.sh
+. tests/support/python.sh
 
 make_chroot() { # VERSION
   local where=$root/emacs-$1
@@ -52,7 +53,7 @@ run_tests() { # VERSION
   rm -f "$copy"/lisp/*.elc
   mkdir -p "$where/host"
   printf '#!/bin/sh\nexec chroot /host sh -c '"'"'cd "$0" && exec "$@"'"'"' "$PWD" "%s" "$@"\n' \
-    "$PWD/.venv/bin/python" >"$copy/run-python"
+    "$(venv_python "$PWD/.venv")" >"$copy/run-python"
   chmod +x "$copy/run-python"
   # The mounts are those of this command alone, and end with it.
   unshare -m bash -euc '
@@ -99,7 +100,7 @@ for minor in ${pythons:+10 11 12 13 14}; do
   [[ -e $venv/.installed ]] || { tests/support/make-venv.sh "$python" "$venv" && touch "$venv/.installed"; }
   echo "Python 3.$minor:"
   log=$(mktemp)
-  "$venv/bin/python" tests/run.py --pytest-only "${only[@]}" | tee "$log" || status=1
+  "$(venv_python "$venv")" tests/run.py --pytest-only "${only[@]}" | tee "$log" || status=1
   table+=$(printf 'Python 3.%-6s %s' "$minor" "$(sed -n 's/^dualstack: //p' "$log")")$'\n'
   rm -f "$log"
 done

@@ -97,7 +97,8 @@ def read_ert(name: str, output: str, status: int) -> Counts:
 def lint(*arguments: str) -> Counts:
     """Run the linters, by lint.sh with ARGUMENTS; each counts as a test."""
     run = subprocess.run(
-        [str(ROOT / "tests" / "lint.sh"), *arguments],
+        ["sh", "tests/lint.sh", *arguments],  # Windows runs no script by its first line.
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make` says where something is missing, and what run.py says of what it ran.
+"""What `make` says where something is missing, and which Python it finds.
 
 The installer itself is tried on new machines, by tests/fresh.sh.
 """
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 TOOLS = ["sh", "dirname", "id", "sed", "grep", "tail", "mktemp", "rm", "cat", "env"]
 PASTE = "sudo apt-get update && sudo apt-get install -y --no-install-recommends"
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell: run it elsewhere")
+if sys.platform == "win32" and not shutil.which("sh"):
+    pytest.skip("all of test_setup.py needs a shell, such as Git's", allow_module_level=True)
 
 
 @pytest.fixture
@@ -151,22 +152,61 @@ def test_a_directory_that_cannot_be_written_is_named(machine: Path, tmp_path: Pa
     assert "cannot be written" in run.stderr
 
 
-def test_only_that_matches_nothing_says_so() -> None:
-    run = subprocess.run(
-        [sys.executable, "tests/run.py", "--pytest-only", "--only", "no-such-test"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert run.returncode == 1
-    assert "No test has a name that matches ONLY=no-such-test" in run.stdout
-    assert run.stdout.endswith("dualstack: 0 passed, 0 failed, 0 skipped\n")
+def windows_environment(directory: Path, log: Path) -> Path:
+    """Make DIRECTORY an environment as Windows has them; what its Python is told goes to LOG."""
+    python = directory / "Scripts" / "python.exe"
+    python.parent.mkdir(parents=True)
+    program(python, f'echo "$*" >>"{log}"\nexec "{sys.executable}" "$@"')
+    return python
 
 
-def test_only_takes_a_regular_expression_of_emacs() -> None:
-    run = subprocess.run(
-        [
-            sys.executable, "tests/run.py", "--pytest-only",
-            "--only", r"an_emacs_that_does\|named_in_one",
-        ],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+def test_an_environment_of_windows_is_used(tmp_path: Path) -> None:
+    emacs = shutil.which(os.environ.get("EMACS", "emacs"))
+    if not (emacs and shutil.which("make")):
+        pytest.skip("needs emacs and make")
+    clone = tmp_path / "a 克隆"
+    for name in ("lisp", "tests", "python"):
+        ignore = shutil.ignore_patterns("*.elc", ".compiled-*", "__pycache__")
+        shutil.copytree(ROOT / name, clone / name, ignore=ignore)
+    shutil.copy(ROOT / "Makefile", clone)
+    log = tmp_path / "log"
+    python = windows_environment(clone / ".venv", log)
+    (clone / ".venv/.installed").touch()
+    environment = {name: value for name, value in os.environ.items() if name != "DUALSTACK_PYTHON"}
+    make = subprocess.run(
+        ["make", "rooms"],
+        env=environment, cwd=clone, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert run.stdout.endswith("dualstack: 2 passed, 0 failed, 0 skipped\n"), run.stdout
+    assert "wire         -> the standard library alone" in make.stdout, make.stderr
+    assert log.read_text() == "-c import dualstack_epc\ntests/support/rooms.py\n"
+    # The helper of ERT's tests asks for Windows' place by the system's type.
+    script = f'. tests/support/python.sh; venv_python .venv; venv_python "{tmp_path}"'
+    shell = subprocess.run(
+        ["sh", "-c", script], cwd=clone, capture_output=True, text=True, check=True
+    )
+    assert (clone / shell.stdout.splitlines()[0]).samefile(python)
+    assert shell.stdout.splitlines()[1] == f"{tmp_path}/bin/python"
+
+
+def test_an_environment_is_made_as_windows_makes_it(machine: Path, tmp_path: Path) -> None:
+    emacs(machine)
+    (machine / "cp").symlink_to(shutil.which("cp") or "")
+    log = tmp_path / "log"
+    python = windows_environment(tmp_path / "prepared", log)
+    # It is told to install packages and to change a note of pip's, and only keeps that.
+    program(python, f'echo "$*" >>"{log}"')
+    program(
+        machine / "python3",
+        f'case "$*" in "-m venv"*) exec cp -r "{tmp_path}/prepared" "$4" ;; esac\n'
+        f'exec "{sys.executable}" "$@"',
+    )
+    run = subprocess.run(
+        [str(SUPPORT / "make-venv.sh"), "python3", str(tmp_path / "made")],
+        env={"PATH": str(machine)}, cwd=ROOT, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    told = log.read_text().splitlines()
+    assert len(told) == 3
+    assert "python[dev]" in told[1]
+    assert told[2] == "-"

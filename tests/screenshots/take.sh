@@ -7,7 +7,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 emacs=${1:-emacs}
-python=${DUALSTACK_PYTHON:-.venv/bin/python}
+. tests/support/python.sh
+python=${DUALSTACK_PYTHON:-$(venv_python .venv)}
 directory=$(mktemp -d)
 server= stall=
 trap 'kill $server $stall 2>/dev/null; rm -rf "$directory"' EXIT

@@ -5,6 +5,7 @@ set -eu
 python=$1
 venv=$2
 support=$(dirname "$0")
+. "$support/python.sh"
 python=$("$support/need.sh" "$python")
 echo "Setting up $venv (once)..." >&2
 # pip, too, notes where the source is, and the clone's name may have any letters.
@@ -14,13 +15,14 @@ case $(locale charmap 2>/dev/null) in
 esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-[ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import pip' 2>/dev/null ||
+"$(venv_python "$venv")" -c 'import pip' 2>/dev/null ||
   "$python" -m venv --clear "$venv" >"$log" 2>&1 || {
   echo "$python -m venv fails: $(tail -n 1 "$log")" >&2
   exit 1
 }
+venv_python=$(venv_python "$venv")
 # The build backend is installed first, and not fetched anew, so that a second time needs no network.
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --retries 2 "$@" >"$log" 2>&1; }
+pip() { "$venv_python" -m pip --disable-pip-version-check --retries 2 "$@" >"$log" 2>&1; }
 pip install 'setuptools>=77' wheel && pip install --no-build-isolation -e 'python[dev]' || {
   echo "The Python packages that the tests need cannot be downloaded (is there a network?);" \
     "connect and type make again.  pip: $(grep -i '^ *error' "$log" | tail -n 1)" >&2
@@ -28,7 +30,7 @@ pip install 'setuptools>=77' wheel && pip install --no-build-isolation -e 'pytho
 }
 # Python 3.11 and 3.12 read that in the locale's encoding, whatever it is then: a relative name is
 # ASCII wherever the clone lies.
-"$venv/bin/python" - <<'PYTHON'
+"$venv_python" - <<'PYTHON'
 import os
 import pathlib
 import sysconfig

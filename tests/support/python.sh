@@ -8,7 +8,9 @@ find_python() {
     return
   fi
   [ "$1" = python3 ] || return 1
+  # py is Windows' launcher; python3 is often a stub there that only names the store.
   for candidate in python3.14 python3.13 python3.12 python3.11 python3.10 python \
+    "$(py -3 -c 'import sys; print(sys.executable)' 2>/dev/null || true)" \
     "$(uv python find --offline '>=3.10' 2>/dev/null || true)"; do
     if [ -n "$candidate" ] && python_suits "$candidate"; then
       echo "$candidate"
@@ -16,6 +18,16 @@ find_python() {
     fi
   done
   return 1
+}
+
+# venv_python DIRECTORY: print the Python of the environment in DIRECTORY.  That of Windows puts it into
+# Scripts; one that MSYS2 has built for Windows does not.
+venv_python() {
+  if [ -e "$1/Scripts/python.exe" ]; then
+    echo "$1/Scripts/python.exe"
+  else
+    echo "$1/bin/python"
+  fi
 }
 
 python_suits() {

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What run.py says of what it ran."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+def test_only_that_matches_nothing_says_so() -> None:
+    run = subprocess.run(
+        [sys.executable, "tests/run.py", "--pytest-only", "--only", "no-such-test"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "No test has a name that matches ONLY=no-such-test" in run.stdout
+    assert run.stdout.endswith("dualstack: 0 passed, 0 failed, 0 skipped\n")
+
+
+def test_only_takes_a_regular_expression_of_emacs() -> None:
+    run = subprocess.run(
+        [
+            sys.executable, "tests/run.py", "--pytest-only",
+            "--only", r"whole_and_byte_by_byte\|a_wrong_digit",
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.stdout.endswith("dualstack: 2 passed, 0 failed, 0 skipped\n"), run.stdout
