@@ -44,6 +44,7 @@
 (require 'dualstack)
 (require 'dualstack-epc-link)
 (require 'dualstack-epc-answer)
+(require 'dualstack-epc-calm)
 
 (define-error 'dualstack-epc-remote-error "The method failed" 'dualstack-epc-error)
 
@@ -195,7 +196,7 @@ While it is open, the wait is for its process: without one, Emacs waits on
 for 10 ms after any output.  Once it has closed, the wait must not be for
 it: Emacs would return at once, and never get to call the sentinel."
   (let ((process (dualstack-epc-connection-process connection)))
-    (accept-process-output (and (process-live-p process) process) seconds)))
+    (dualstack-epc--calm-wait (and (process-live-p process) process) seconds)))
 
 (defun dualstack-epc--wait (connection request cancel-on-input quittable)
   "Wait for REQUEST of CONNECTION and return its value, or signal its error.
@@ -249,7 +250,9 @@ again."
           payload)
       (while (setq payload (dualstack-epc--next-payload connection))
         (dualstack-epc--link-log connection "<- %s" payload)
-        (dualstack-epc--receive connection payload)))))
+        (dualstack-epc--receive connection payload))))
+  (dualstack-epc--calm-read (dualstack-epc-connection-process connection)
+                            'dualstack-epc--filter))
 
 (defun dualstack-epc--unfinished (connection)
   "Return how many bytes of an unfinished message have arrived over CONNECTION."

@@ -222,6 +222,16 @@ One that was made again and has not served a call since is not."
         (run-at-time dualstack-sidecar-timeout nil #'dualstack-sidecar--late sidecar))
   (dualstack-sidecar--try-next sidecar (dualstack-sidecar-addresses sidecar) nil))
 
+(defun dualstack-sidecar--renew-at-once (sidecar)
+  "Make the connection of SIDECAR again if it has just ended.
+Otherwise a timer does that, and who starts a sidecar and calls at once would
+come before it."
+  (let ((connection (dualstack-sidecar-connection sidecar)))
+    (when (and (eq (dualstack-sidecar-state sidecar) 'running)
+               (not (dualstack-epc-live-p connection))
+               (dualstack-sidecar--renewable-p sidecar connection))
+      (dualstack-sidecar--renew sidecar connection))))
+
 (defun dualstack-sidecar--give-up (sidecar reason)
   "Note that SIDECAR does not run for REASON, or does not run any longer."
   (let ((broken (dualstack-sidecar--broken sidecar)))

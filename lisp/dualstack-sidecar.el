@@ -96,6 +96,8 @@ runs, or signal that error."
   (let* ((place (dualstack-sidecar-remote--directory directory))
          (name (dualstack-sidecar--name-at name place))
          (sidecar (dualstack-sidecar-get name)))
+    (when sidecar
+      (dualstack-sidecar--renew-at-once sidecar))
     (when (called-interactively-p 'any)
       (setq then (lambda (sidecar)
                    (message "%s" (dualstack-sidecar-describe sidecar)))))

@@ -405,6 +405,43 @@ f(slow)
     (dualstack-test-wait (lambda () (memq 'first ran)))
     (should (equal ran '(first second)))))
 
+;;;; Windows' Emacs must not begin to read while it writes
+
+(dualstack-deftest dualstack-epc-calm ()
+  "After the output that a wait of ours is for, Emacs does not look for more.
+In a wait of somebody else's it goes on."
+  (let ((dualstack-epc--calm-needed t)
+        (stopped 0))
+    (dualstack-epc-test-with-pair (client server '((echo identity)))
+      (let ((process (dualstack-epc-connection-process client)))
+        (cl-letf* ((stop (symbol-function 'stop-process))
+                   ((symbol-function 'stop-process)
+                    (lambda (&rest args)
+                      (setq stopped (1+ stopped))
+                      (apply stop args))))
+          (dotimes (n 10)
+            (should (equal (dualstack-epc-call client 'echo (list n)) n))
+            (should (eq (process-status process) 'open)))
+          (should (>= stopped 10))
+          (setq stopped 0)
+          (let ((heard nil) (during nil))
+            (dualstack-epc-call-async client 'echo '(2)
+                                      :then (lambda (value) (setq heard value)))
+            (dualstack-test-wait (lambda () heard))
+            (should (equal heard 2))
+            (should (= stopped 0))
+            ;; A timer that waits itself, inside a call of ours.
+            (run-at-time 0 nil
+                         (lambda ()
+                           (let ((inner nil))
+                             (dualstack-epc-call-async client 'echo '(3)
+                                                       :then (lambda (value) (setq inner value)))
+                             (dualstack-test-wait (lambda () inner))
+                             (setq during inner))))
+            (should (equal (dualstack-epc-call client 'echo '(4)) 4))
+            (dualstack-test-wait (lambda () during))
+            (should (eq (process-status process) 'open))))))))
+
 (provide 'dualstack-epc-test)
 
 ;;; dualstack-epc-test.el ends here

@@ -207,11 +207,12 @@ def ask(x):
                                     :then #'error
                                     :else (lambda (err) (push (car err) ends)))
           (dualstack-sidecar-test-break sidecar)
-          (dualstack-test-wait (lambda () ends))
+          (should-error (dualstack-sidecar-test-call sidecar 'hello) :type 'dualstack-epc-closed)
+          ;; At once: no timer has run since.
           (dualstack-sidecar-start :wait t)
-          (should (equal ends '(dualstack-epc-closed)))
           (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
           (should (equal (dualstack-sidecar-test-call sidecar 'ask 21) 42))
+          (should (equal ends '(dualstack-epc-closed)))
           (should (= first (process-id (dualstack-sidecar-process sidecar))))
           (should (= 0 (dualstack-sidecar-restarts sidecar))))
       (delete-file file))))

@@ -27,6 +27,7 @@
 (require 'dualstack-test-helper)
 (require 'dualstack-stream)
 (require 'dualstack-mode)
+(require 'dualstack-sidecar)
 
 (defvar dualstack-windows-ports nil
   "An alist of kinds of servers and their ports, while a test runs.")
@@ -252,6 +253,26 @@ That is a list (SECONDS STATUS EVENTS ANSWER)."
     (dualstack-test-wait (lambda () (= 20 (+ (length opened) (length failed)))) 30)
     (should-not failed)
     (mapc #'delete-process opened)))
+
+;;;; What breaks
+
+(dualstack-deftest dualstack-windows-calls-break-nothing ()
+  "Of 1,500 calls one after the other none breaks its connection.
+Emacs takes a socket for closed where it writes just when it begins to read."
+  (unless (eq system-type 'windows-nt)
+    (ert-skip "needs Windows"))
+  (let* ((dualstack-python dualstack-test-python)
+         (dualstack-sidecars nil)
+         (mode-line-misc-info mode-line-misc-info)
+         (sidecar (dualstack-sidecar-start :wait t)))
+    (unwind-protect
+        (dotimes (_ 1500)
+          (should (equal (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'hello nil)
+                         "hello")))
+      (dualstack-sidecar-stop)
+      (dualstack-test-wait
+       (lambda () (not (process-live-p (dualstack-sidecar-process sidecar)))))
+      (kill-buffer (dualstack-sidecar-log sidecar)))))
 
 (provide 'dualstack-windows-test)
 

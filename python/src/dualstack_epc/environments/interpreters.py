@@ -50,9 +50,10 @@ def ask(program: str) -> Interpreter | None:
     """Return what PROGRAM is, or None if it is no Python that runs on this machine."""
     try:
         run = subprocess.run(
-            [program, "-I", "-S", "-c", QUESTION],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=PATIENCE, env=clean_environment(),
+            # UTF-8, or Windows' Pythons print the name in the system's code page.
+            [program, "-I", "-S", "-X", "utf8", "-c", QUESTION],
+            stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+            errors="surrogateescape", check=False, timeout=PATIENCE, env=clean_environment(),
         )  # fmt: skip
         version, platform, file = run.stdout.splitlines()[:3]
         return Interpreter(file, tuple(int(each) for each in version.split()), platform)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERVAL = 0.2  # seconds between two tries
-BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK, 0}  # Wine gives 0
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class Runner:
         """
         self._say = say
         self._keep_open = keep_open if os.name == "posix" else ()
-        self._child: subprocess.Popen[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
     def run(self, what: str, command: Sequence[str], directory: Path) -> None:
@@ -66,8 +67,8 @@ class Runner:
         try:
             self._child = subprocess.Popen(
                 command, cwd=directory, env=clean_environment(), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
-                errors="replace", start_new_session=os.name == "posix", pass_fds=self._keep_open,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=os.name == "posix", pass_fds=self._keep_open,
             )  # fmt: skip
         except OSError as error:
             raise EnvironmentProblem(f"{what} does not start: {error}") from error
@@ -75,9 +76,9 @@ class Runner:
             self.stop()
         with self._child as child:
             assert child.stdout is not None  # noqa: S101, it is a pipe
-            for line in child.stdout:
-                last.append(line.rstrip())
-                self._say(line.rstrip())
+            for line in map(_text, child.stdout):
+                last.append(line)
+                self._say(line)
         if child.returncode != 0:
             text = _failure(what, child.returncode, list(last), full=_is_full(directory))
             raise EnvironmentProblem(text)
@@ -93,6 +94,15 @@ class Runner:
                 os.killpg(child.pid, signal.SIGKILL)
             else:
                 child.kill()
+
+
+def _text(line: bytes) -> str:
+    """Return LINE of a tool's output: uv's is UTF-8, pip's on Windows in the system's code page."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        text = line.decode("mbcs" if sys.platform == "win32" else "utf-8", "replace")
+    return text.rstrip()
 
 
 def _is_full(directory: Path) -> bool:
