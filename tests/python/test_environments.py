@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import tiny_wheel
@@ -23,9 +22,6 @@ from dualstack_epc.environments.versions import fits
 from dualstack_epc.wire.reader import read
 
 from conftest import ROOT, on_wine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-X", "utf8", str(ROOT / "python/src/dualstack_epc/__main__.py")]
 PATH_WITHOUT_UV = os.pathsep.join(
@@ -60,7 +56,7 @@ def start(root: Path, *arguments: str, wrapper: tuple[str, ...] = (), **environm
     """Start the command, for environments below ROOT."""
     return subprocess.Popen(
         [*wrapper, *COMMAND, "environment", "--root", str(root), *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
         env={**os.environ, "PATH": PATH_WITHOUT_UV, **environment},
     )  # fmt: skip
 
@@ -215,7 +211,9 @@ def half_made(environment: Path) -> None:
 
 def foreign(environment: Path) -> None:
     program_in(environment).unlink()
-    program_in(environment).write_bytes(b"\x7fELF of another machine" + bytes(200))
+    # Wine runs what is ELF.
+    kind = b"MZ" if sys.platform == "win32" else b"\x7fELF"
+    program_in(environment).write_bytes(kind + b" of another machine" + bytes(200))
     program_in(environment).chmod(0o755)
 
 
@@ -286,6 +284,7 @@ def test_given_up_in_the_middle(end: str, tmp_path: Path, wheel: Path) -> None:
         child.communicate(timeout=20)
         if end != "KILL":
             wait_for(lambda: not list(root.glob("making-*")))
+            return
         again = start(root, "--requirement", url)
         send_file(server, wheel)
         lines, output = ends(again)

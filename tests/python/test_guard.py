@@ -22,7 +22,10 @@ from conftest import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no guard without fork")
+if not hasattr(os, "fork"):
+    pytest.skip(
+        "all of test_guard.py needs fork: there is no guard without", allow_module_level=True
+    )
 
 FOREVER = {
     "a regular expression": 'import re; re.match("(a+)+$", "a" * 60 + "b")',

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dualstack_epc.environments.errors import EnvironmentProblem
 from dualstack_epc.environments.interpreters import clean_environment
+from dualstack_epc.environments.jobs import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +56,7 @@ class Runner:
         """
         self._say = say
         self._keep_open = keep_open if os.name == "posix" else ()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._job: Job | None = None
         self._stopped = False
 
     def run(self, what: str, command: Sequence[str], directory: Path) -> None:
@@ -65,16 +64,17 @@ class Runner:
         self._say("$ " + " ".join(command))
         last: deque[str] = deque(maxlen=200)
         try:
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 command, cwd=directory, env=clean_environment(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 start_new_session=os.name == "posix", pass_fds=self._keep_open,
             )  # fmt: skip
         except OSError as error:
             raise EnvironmentProblem(f"{what} does not start: {error}") from error
+        self._job = Job(child)
         if self._stopped:
             self.stop()
-        with self._child as child:
+        with child:
             assert child.stdout is not None  # noqa: S101, it is a pipe
             for line in map(_text, child.stdout):
                 last.append(line)
@@ -86,14 +86,8 @@ class Runner:
     def stop(self) -> None:
         """End the tool that runs, with all that it has started, and every later one."""
         self._stopped = True
-        child = self._child
-        if child is None or child.poll() is not None:
-            return
-        with contextlib.suppress(OSError):
-            if os.name == "posix":
-                os.killpg(child.pid, signal.SIGKILL)
-            else:
-                child.kill()
+        if self._job:
+            self._job.end()
 
 
 def _text(line: bytes) -> str:
