@@ -20,7 +20,8 @@
 ;;; Commentary:
 
 ;; `dualstack-mode' puts one advice round `make-network-process', which every
-;; package's connection comes through in the end.
+;; package's connection comes through in the end.  A second one, round
+;; `gnutls-negotiate', has the errors of TLS stay what they are.
 ;;
 ;; A synchronous client of localhost gets the connection that
 ;; `dualstack-make-network-process' makes, a `:nowait' client what
@@ -32,6 +33,7 @@
 (require 'cl-lib)
 (require 'dualstack)
 (require 'dualstack-mode-peers)
+(require 'dualstack-tls)
 
 (defcustom dualstack-mode-hosts nil
   "Host names besides localhost whose connections `dualstack-mode' makes.
@@ -65,9 +67,11 @@ See `dualstack-policy', `dualstack-mode-hosts', `dualstack-mode-exclude',
       (let ((done nil))
         (unwind-protect
             (progn (dualstack-mode--advise)
+                   (advice-add 'gnutls-negotiate :around #'dualstack-tls--negotiate)
                    (setq done t))
           (setq dualstack-mode done)))
     (advice-remove 'make-network-process #'dualstack-mode--make-process)
+    (advice-remove 'gnutls-negotiate #'dualstack-tls--negotiate)
     (dualstack-mode--stop-watching)
     (dualstack-mode-peers--stop-measuring)))
 

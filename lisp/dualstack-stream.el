@@ -26,6 +26,7 @@
 ;;; Code:
 
 (require 'dualstack)
+(require 'dualstack-tls)
 
 (declare-function gnutls-available-p "ext:gnutls.c" ())
 (declare-function gnutls-boot-parameters "gnutls" (&rest spec))
@@ -136,7 +137,7 @@ SERVICE is for the user to read, TLS are the arguments of
   (let ((done nil))
     (unwind-protect
         (prog1 (progn
-                 (apply #'gnutls-negotiate :process process tls)
+                 (apply #'dualstack-tls--negotiate #'gnutls-negotiate :process process tls)
                  (nsm-verify-connection process host service))
           (setq done t))
       (unless done (delete-process process)))))

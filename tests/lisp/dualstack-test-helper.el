@@ -70,7 +70,7 @@
                         (buffer-list)))
         (cons 'advice (cl-remove-if-not
                        (lambda (function) (advice--p (advice--symbol-function function)))
-                       '(make-network-process open-network-stream delete-process)))
+                       '(make-network-process open-network-stream delete-process gnutls-negotiate)))
         (cons 'hooks (append kill-emacs-hook kill-emacs-query-functions nil))))
 
 (defun dualstack-test--extra (before)
