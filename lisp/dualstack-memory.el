@@ -101,8 +101,9 @@ PEER is as of `dualstack-memory--peer'.  `dualstack-policy' must allow it."
 (defun dualstack-memory--remember (peer family)
   "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
   (dualstack-memory--note peer 'answered family)
-  (when (eq family (dualstack-memory--recall peer 'silent))
-    (dualstack-memory--note peer 'silent nil)))
+  (dolist (kind '(silent absent))
+    (when (eq family (dualstack-memory--recall peer kind))
+      (dualstack-memory--note peer kind nil))))
 
 (defun dualstack-memory--absent (peer family)
   "Note that FAMILY of PEER failed where the other family connected."

@@ -200,6 +200,10 @@ Each is a list (PROCESS ARGS START), START being a time as of `float-time'.")
 (defconst dualstack-mode--watch-limit 60
   "Seconds after which the outcome of a connection is no longer waited for.")
 
+(defconst dualstack-mode--unanswered 0.5
+  "Seconds without an answer after which Windows is taken to repeat a refusal.
+A client may delete its process as soon as it hears of that.")
+
 (defconst dualstack-mode--silence 2
   "Seconds without an answer after which an address is called silent.")
 
@@ -251,6 +255,8 @@ Its sentinel is the caller's, so its status is looked at."
        (dualstack-mode-peers--note args nil time nil (process-exit-status process))
        t)
       ('connect
+       (when (and family (> time dualstack-mode--unanswered) (eq system-type 'windows-nt))
+         (dualstack-memory--absent peer family))
        (when (and family (> time dualstack-mode--silence))
          (dualstack-memory--note peer 'silent family))
        (> time dualstack-mode--watch-limit))

@@ -234,6 +234,33 @@ Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
         (set-process-sentinel process #'ignore)
         (delete-process process)))))
 
+;; A refusal takes a second there; the client hears of it, and its process is gone
+;; before anybody else can look.
+(dualstack-deftest dualstack-nowait-windows-deleted-on-failure ()
+  "What ends when its client hears of the failure teaches that ::1 is to be tried."
+  (skip-unless (eq system-type 'gnu/linux))
+  (dualstack-test-with-servers ((server 'ipv6))
+    (let ((port (dualstack-test-port server))
+          (events nil))
+      (dualstack-test-with-stall (stalled "--family" "ipv4" "--port" (number-to-string port))
+        (should (= port stalled))
+        (dualstack-nowait-test--windows
+          (make-network-process
+           :name "peer" :host "localhost" :service port :nowait t :noquery t
+           :sentinel (lambda (process event)
+                       (push event events)
+                       (set-process-sentinel process #'ignore)
+                       (delete-process process)))
+          (dualstack-test-wait (lambda () events))
+          (should (string-prefix-p "failed" (car events)))
+          (should (eq 'ipv4 (dualstack-memory--recall port 'absent)))
+          (let ((process (make-network-process
+                          :name "peer" :host "localhost" :service port :nowait t :noquery t
+                          :sentinel #'ignore)))
+            (should (eq 'open (process-status process)))
+            (delete-process process))
+          (should (eq 'ipv6 (dualstack-remembered-family port))))))))
+
 (provide 'dualstack-nowait-test)
 
 ;;; dualstack-nowait-test.el ends here
