@@ -33,7 +33,7 @@
 (defconst dualstack-lint-names--layers
   '((race "race" "alone" "attempt")
     (address "address" "memory")
-    (core "" "stream" "server" "async" "nowait" (address race))
+    (core "" "stream" "server" "async" "nowait" "tls" (address race))
     (view "view" (core))
     (connect "connect" (view core address))
     (mode "mode" "mode-*" (view core address race))
