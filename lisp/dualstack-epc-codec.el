@@ -88,10 +88,11 @@ would come back as another."
     (when (and (multibyte-string-p text)
                (string-match-p "[\xd800-\xdfff\x110000-\x3fff7f]" text))
       (dualstack-epc--scan-refuse "a character that Unicode does not have"))
-    (when (and (string-match-p "\\\\[23]" payload)
+    (when (and (dualstack-epc--scan-find "\\" payload)
+               (string-match-p "\\\\[23]" payload)
                (dualstack-epc-codec--raw-p value))
       (dualstack-epc--scan-refuse "a multibyte string with raw bytes"))
-    (if (string-match-p "#" payload)
+    (if (dualstack-epc--scan-find "#" payload)
         (dualstack-epc--scan-outgoing payload)
       payload)))
 

@@ -123,16 +123,28 @@ Nothing else runs meanwhile, and \\`C-g' comes after it: it would leave half a
 frame."
   (let* ((inhibit-quit t)
          (sent (catch 'dualstack-epc--flow--full
-                 (let ((timer-list nil)
-                       (timer-idle-list nil)
-                       (guard (timer-create)))
-                   (timer-set-function guard #'dualstack-epc--flow--leave)
-                   (timer-set-time guard '(0 0))
-                   (timer-activate guard)
+                 (let ((timer-list (list (dualstack-epc--flow--guard)))
+                       (timer-idle-list nil))
                    (process-send-string (dualstack-epc--flow-process flow) bytes)
                    t))))
     (setf (dualstack-epc--flow--held flow) (not sent))
     sent))
+
+(defvar dualstack-epc--flow--guard nil
+  "The timer that is due in `dualstack-epc--flow--try'.
+It is made again when it was used up, which most sends do not do.")
+
+(defun dualstack-epc--flow--guard ()
+  "Return a timer that is due, the end of a wait."
+  (let ((guard dualstack-epc--flow--guard))
+    (if (and guard (not (timer--triggered guard)))
+        guard
+      (setq guard (timer-create))
+      (timer-set-function guard #'dualstack-epc--flow--leave)
+      (timer-set-time guard '(0 0))
+      (let ((timer-list nil))
+        (timer-activate guard))
+      (setq dualstack-epc--flow--guard guard))))
 
 (defun dualstack-epc--flow--leave ()
   "Leave the wait of `dualstack-epc--flow--try'."

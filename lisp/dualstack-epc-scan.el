@@ -163,7 +163,7 @@ It is so if it has up to 100 strings or escapes, and outside strings up to
 In \"\\C-\\\"\" the last quote belongs to the escape, and does not end the
 string; \"\\N{...}\" loads the names of all characters.  No printer writes
 those."
-  (let ((position (dualstack-epc-scan--find-backslash payload))
+  (let ((position (dualstack-epc--scan-find "\\" payload))
         (start 0))
     (while (and position
                 (setq position (string-match "\\\\[CMSHAN^]" payload position)))
@@ -175,11 +175,11 @@ those."
                                     (substring payload position (+ position 2))))
       (cl-incf position))))
 
-(defun dualstack-epc-scan--find-backslash (payload)
-  "Return where the first backslash is in PAYLOAD, or nil."
+(defun dualstack-epc--scan-find (text payload)
+  "Return where TEXT is in PAYLOAD first, or nil."
   (if (fboundp 'string-search)
-      (string-search "\\" payload) ; Ten times as fast, new in Emacs 28.
-    (string-match "\\\\" payload)))
+      (string-search text payload) ; Ten times as fast, new in Emacs 28.
+    (string-match-p (regexp-quote text) payload)))
 
 ;;;; Steps
 

@@ -94,20 +94,16 @@ Signal `dualstack-epc-unsendable' if it cannot be sent."
        (not (funcall (dualstack-epc--window-full-p window)))))
 
 (defun dualstack-epc--window--send (window request)
-  "Send REQUEST by WINDOW."
+  "Send REQUEST by WINDOW.  If this signals, the request is still to be ended."
   (puthash (dualstack-epc--request-uid request) request
            (dualstack-epc--window-pending window))
   (unless (dualstack-epc--request-urgent request)
     (cl-incf (dualstack-epc--window--count window))
     (setf (dualstack-epc--request-counted request) t))
-  (unwind-protect
-      (progn
-        (funcall (dualstack-epc--window-sender window)
-                 (dualstack-epc--window--frame window request))
-        (setf (dualstack-epc--request-message request) nil
-              (dualstack-epc--request-sent request) t))
-    (unless (dualstack-epc--request-sent request)
-      (dualstack-epc--window--forget window request))))
+  (funcall (dualstack-epc--window-sender window)
+           (dualstack-epc--window--frame window request))
+  (setf (dualstack-epc--request-message request) nil
+        (dualstack-epc--request-sent request) t))
 
 (defun dualstack-epc--window--frame (window request)
   "Return the frame of REQUEST of WINDOW."
@@ -172,7 +168,7 @@ That is, numbers, symbols and short strings, which can be sent for sure."
   "Send REQUEST, which WINDOW has held back.  An error ends it."
   (condition-case err
       (dualstack-epc--window--send window request)
-    (dualstack-epc-error
+    (error
      (dualstack-epc--window-finish window request (car err) (cdr err)))))
 
 ;;;; The end of a request

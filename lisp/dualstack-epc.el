@@ -113,7 +113,7 @@ Signal `dualstack-epc-remote-error' if the method failed,
 EPC, `dualstack-epc-unsendable', `dualstack-epc-timeout' or
 `dualstack-epc-closed'."
   (dualstack-epc--call-and-wait connection 'call (list method args) cancel-on-input
-                                :timeout timeout :progress progress))
+                                timeout progress))
 
 (cl-defun dualstack-epc-call-async (connection method args
                                                &key then else progress
@@ -130,14 +130,15 @@ back until then, in their order, and their time runs.  Strings in ARGS must
 not be changed meanwhile."
   (let ((inhibit-quit t))
     (dualstack-epc--request connection 'call (list method args)
-                            :then then :else else :timeout timeout
-                            :progress progress)))
+                            (dualstack-epc--request--make
+                             :then then :else else :timeout timeout
+                             :progress progress))))
 
 (cl-defun dualstack-epc-methods (connection &key (timeout dualstack-epc-timeout))
   "Return what can be called over CONNECTION.
 It is a list of lists of a name, an argument list and documentation.
 TIMEOUT and errors are as for `dualstack-epc-call'."
-  (dualstack-epc--call-and-wait connection 'methods nil nil :timeout timeout))
+  (dualstack-epc--call-and-wait connection 'methods nil nil timeout nil))
 
 (defun dualstack-epc-cancel (connection handle)
   "Cancel the call HANDLE of `dualstack-epc-call-async' over CONNECTION.
@@ -146,21 +147,19 @@ one of them was, do nothing."
   (let ((inhibit-quit t))
     (dualstack-epc--window-cancel (dualstack-epc-connection--window connection) handle)))
 
-(cl-defun dualstack-epc--request (connection kind rest
-                                             &key then else progress timeout awaited)
-  "Send (KIND UID . REST) over CONNECTION; return the request.
-THEN, ELSE, PROGRESS and TIMEOUT are as for `dualstack-epc-call-async'.
-AWAITED means that the caller looks at the time."
+(defun dualstack-epc--request (connection kind rest request)
+  "Send (KIND UID . REST) over CONNECTION, and return REQUEST.
+REQUEST is new, and says whom to tell of the end; the rest of it is filled in."
   (when (dualstack-epc-connection-ended connection)
     (signal 'dualstack-epc-closed (list (dualstack-epc-connection-ended connection))))
   (let* ((window (dualstack-epc-connection--window connection))
          (uid (dualstack-epc--window-uid window))
-         (gc-cons-threshold (max gc-cons-threshold dualstack-epc--link-garbage))
-         (request (dualstack-epc--request--make
-                   :uid uid :method (or (car rest) kind) :message (cl-list* kind uid rest)
-                   :then then :else else :progress progress :timeout timeout
-                   :awaited awaited
-                   :urgent (or (eq kind 'methods) (dualstack-epc--answer-running-p)))))
+         (gc-cons-threshold (max gc-cons-threshold dualstack-epc--link-garbage)))
+    (setf (dualstack-epc--request-uid request) uid
+          (dualstack-epc--request-method request) (or (car rest) kind)
+          (dualstack-epc--request-message request) (cl-list* kind uid rest)
+          (dualstack-epc--request-urgent request)
+          (or (eq kind 'methods) (dualstack-epc--answer-running-p)))
     (dualstack-epc--window-add window request)
     request))
 
@@ -173,17 +172,19 @@ a connection is the main one's."
     (signal 'dualstack-epc-error
             '("Only the main thread can wait for a reply: use `dualstack-epc-call-async'"))))
 
-(defun dualstack-epc--call-and-wait (connection kind rest cancel-on-input &rest keys)
+(defun dualstack-epc--call-and-wait (connection kind rest cancel-on-input timeout progress)
   "Send (KIND UID . REST) over CONNECTION, wait for the reply, and return it.
-CANCEL-ON-INPUT is as for `dualstack-epc-call', KEYS as for
-`dualstack-epc--request'.  A quit, also that of `while-no-input', is held
-back but for the wait: in between it would leave half a call behind."
+CANCEL-ON-INPUT, TIMEOUT and PROGRESS are as for `dualstack-epc-call'.  A
+quit, also that of `while-no-input', is held back but for the wait: in
+between it would leave half a call behind."
   (dualstack-epc--check-thread)
   (let ((quittable (not inhibit-quit))
         (inhibit-quit t))
     (dualstack-epc--wait connection
-                         (apply #'dualstack-epc--request connection kind rest
-                                :awaited t keys)
+                         (dualstack-epc--request
+                          connection kind rest
+                          (dualstack-epc--request--make
+                           :timeout timeout :progress progress :awaited t))
                          cancel-on-input quittable)))
 
 (defconst dualstack-epc--slice 0.05
@@ -202,21 +203,15 @@ it: Emacs would return at once, and never get to call the sentinel."
   "Wait for REQUEST of CONNECTION and return its value, or signal its error.
 CANCEL-ON-INPUT is as for `dualstack-epc-call'.  QUITTABLE means that a quit
 may go on to whoever called that; inside a timer it ends the wait only."
-  (let* ((read-process-output-max (max read-process-output-max 65536))
-         (window (dualstack-epc-connection--window connection))
-         (cancelled nil)
-         (wait (lambda ()
-                 (while (not (or (dualstack-epc--request-state request)
-                                 (setq cancelled (and cancel-on-input (input-pending-p)))))
-                   (dualstack-epc--wait-slice connection window request))
-                 (dualstack-epc--window-run-reports request))))
+  (let ((read-process-output-max (max read-process-output-max 65536))
+        (cancelled nil))
     (unwind-protect
         (if quittable
             (let ((inhibit-quit nil))
-              (funcall wait))
+              (setq cancelled (dualstack-epc--wait-for connection request cancel-on-input)))
           (with-local-quit
-            (funcall wait)))
-      (dualstack-epc--window-cancel window request))
+            (setq cancelled (dualstack-epc--wait-for connection request cancel-on-input))))
+      (dualstack-epc--window-cancel (dualstack-epc-connection--window connection) request))
     (pcase (dualstack-epc--request-state request)
       ('return (dualstack-epc--request-value request))
       ('cancelled (if cancelled
@@ -225,12 +220,22 @@ may go on to whoever called that; inside a timer it ends the wait only."
                     (signal 'quit nil)))
       (condition (signal condition (dualstack-epc--request-value request))))))
 
-(defun dualstack-epc--wait-slice (connection window request)
-  "Wait a while for REQUEST of WINDOW over CONNECTION, or end it if it is late."
+(defun dualstack-epc--wait-for (connection request cancel-on-input)
+  "Wait until REQUEST of CONNECTION has ended, or is late.
+With CANCEL-ON-INPUT, return non-nil as soon as the user has typed before."
+  (let ((cancelled nil))
+    (while (not (or (dualstack-epc--request-state request)
+                    (setq cancelled (and cancel-on-input (input-pending-p)))))
+      (dualstack-epc--wait-slice connection request))
+    (dualstack-epc--window-run-reports request)
+    cancelled))
+
+(defun dualstack-epc--wait-slice (connection request)
+  "Wait a while for REQUEST of CONNECTION, or end it if it is late."
   (let* ((deadline (dualstack-epc--request-deadline request))
          (left (and deadline (- deadline (float-time)))))
     (if (and left (<= left 0))
-        (dualstack-epc--window-time-out window request)
+        (dualstack-epc--window-time-out (dualstack-epc-connection--window connection) request)
       (dualstack-epc--await connection (min dualstack-epc--slice
                                            (or left dualstack-epc--slice))))))
 
@@ -243,16 +248,29 @@ again."
   (when (dualstack-epc-connection--keepalive connection)
     (setf (dualstack-epc-connection--heard connection) (float-time)))
   (when (buffer-live-p (dualstack-epc-connection--input connection))
-    (with-current-buffer (dualstack-epc-connection--input connection)
-      (goto-char (point-max))
-      (insert bytes))
     (let ((gc-cons-threshold (max gc-cons-threshold dualstack-epc--link-garbage))
-          payload)
-      (while (setq payload (dualstack-epc--next-payload connection))
+          (payload (dualstack-epc--whole-payload connection bytes)))
+      (unless payload
+        (with-current-buffer (dualstack-epc-connection--input connection)
+          (goto-char (point-max))
+          (insert bytes))
+        (setq payload (dualstack-epc--next-payload connection)))
+      (while payload
         (dualstack-epc--link-log connection "<- %s" payload)
-        (dualstack-epc--receive connection payload))))
+        (dualstack-epc--receive connection payload)
+        (setq payload (dualstack-epc--next-payload connection)))))
   (dualstack-epc--calm-read (dualstack-epc-connection-process connection)
                             'dualstack-epc--filter))
+
+(defun dualstack-epc--whole-payload (connection bytes)
+  "Return the payload of BYTES if they are a frame, and CONNECTION waits for one.
+Most small messages come so, and need no buffer."
+  (and (null (dualstack-epc-connection--length connection))
+       (= 0 (buffer-size (dualstack-epc-connection--input connection)))
+       (let ((case-fold-search nil))
+         (string-match-p "\\`[0-9a-f]\\{6\\}" bytes))
+       (= (length bytes) (+ 6 (string-to-number (substring bytes 0 6) 16)))
+       (substring bytes 6)))
 
 (defun dualstack-epc--unfinished (connection)
   "Return how many bytes of an unfinished message have arrived over CONNECTION."

@@ -68,8 +68,10 @@ ended.  The value is a function that gives all of this up."
                                              (funcall done))))
           ((process-live-p process) ; Else its sentinel tells.
            (funcall attach "")
-           (dualstack-epc--request connection 'methods nil :then done :else done
-                                   :timeout dualstack-sidecar--pipe-patience)))
+           (dualstack-epc--request connection 'methods nil
+                                   (dualstack-epc--request--make
+                                    :then done :else done
+                                    :timeout dualstack-sidecar--pipe-patience))))
     (lambda ()
       (setq over t)
       (if connection

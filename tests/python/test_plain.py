@@ -47,7 +47,7 @@ def test_plain_data_are_read_as_all_data_are(value: Any) -> None:
         return
     expected = reader.read(text)
     with contextlib.suppress(plain.NotPlainError):
-        assert repr(plain.read(text)) == repr(expected)
+        assert repr(plain.read(text.encode())) == repr(expected)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_plain_data_are_read_as_all_data_are(value: Any) -> None:
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_the_reader(text: str) -> None:
     try:
-        value = plain.read(text)
+        value = plain.read(text.encode())
     except plain.NotPlainError:
         return
     assert repr(value) == repr(reader.read(text))
@@ -68,7 +68,7 @@ def test_what_is_not_plain_is_left_to_the_reader(text: str) -> None:
 
 def test_deep_data_are_left_to_the_reader() -> None:
     with pytest.raises(plain.NotPlainError):
-        plain.read("(" * 500 + ")" * 500)
+        plain.read(b"(" * 500 + b")" * 500)
 
 
 @pytest.mark.parametrize("head", ["(call 7 echo ({}))", "(return 7 ({}))", "(call 7 t ({}))"])

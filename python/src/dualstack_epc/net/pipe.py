@@ -50,7 +50,7 @@ class PipeEnd:
                 return b""
         return os.read(self._reading, size)
 
-    def send(self, data: memoryview, _flags: int = 0) -> int:
+    def send(self, data: bytes | memoryview, _flags: int = 0) -> int:
         """Send the beginning of DATA; return its length.  Raise BlockingIOError if it must wait."""
         if not self._open:
             raise BrokenPipeError(errno.EBADF, "closed here")

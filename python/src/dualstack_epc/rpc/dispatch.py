@@ -141,14 +141,17 @@ class CallGate:
         self._running = 0
         self._bytes = 0
         self._closed = False
-        self._changed = threading.Condition()
+        # A `Condition` of its own takes longer than all the rest of a small call's way through.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._watchers = 0  # threads that wait for a change
 
     def offer(self, job: Job, size: int) -> bool:
         """Take JOB, which holds SIZE bytes and must not raise; return False if there is no room.
 
         Raise RuntimeError if the system has no thread to run it.
         """
-        with self._changed:
+        with self._lock:
             if self._running >= self._running_limit:
                 if not self._has_room(size):
                     return False
@@ -159,14 +162,14 @@ class CallGate:
         try:
             self._pool.submit(lambda: self._run(job))
         except RuntimeError:
-            with self._changed:
+            with self._lock:
                 self._running -= 1
             raise
         return True
 
     def enter(self) -> bool:
         """Take a place for a call that its reader runs; return False if others are before it."""
-        with self._changed:
+        with self._lock:
             if self._running >= self._running_limit or self._waiting:
                 return False
             self._running += 1
@@ -175,9 +178,7 @@ class CallGate:
     def run_here(self, job: Job) -> None:
         """Run JOB after `enter`; calls that wait meanwhile go to the pool."""
         job()
-        with self._changed:
-            self._running -= 1
-        self._next()
+        self.leave()
 
     def _has_room(self, size: int) -> bool:
         """Return whether a call that holds SIZE bytes may wait."""
@@ -190,8 +191,8 @@ class CallGate:
         while True:
             with contextlib.suppress(BaseException):
                 job()
-            with self._changed:
-                self._changed.notify_all()
+            with self._lock:
+                self._notify()
                 # One that has come back from waiting may be one too many.
                 if not self._waiting or self._closed or self._running > self._running_limit:
                     self._running -= 1
@@ -200,15 +201,10 @@ class CallGate:
                 self._bytes -= size
 
     def leave(self) -> None:
-        """Let another call run in the place of one that waits for the peer."""
-        with self._changed:
+        """Let another call run in the place of one that has ended, or waits for the peer."""
+        with self._lock:
             self._running -= 1
-        self._next()
-
-    def _next(self) -> None:
-        """Have the pool run a call that waits, if there is room for one."""
-        with self._changed:
-            self._changed.notify_all()
+            self._notify()
             if not self._waiting or self._closed or self._running >= self._running_limit:
                 return
             job, size = self._waiting.popleft()
@@ -217,14 +213,14 @@ class CallGate:
         try:
             self._pool.submit(lambda: self._run(job))
         except RuntimeError:  # There are no more threads: it waits on, in front of the others.
-            with self._changed:
+            with self._lock:
                 self._running -= 1
                 self._waiting.appendleft((job, size))
                 self._bytes += size
 
     def come_back(self) -> None:
         """Count a call again that waits for the peer no longer."""
-        with self._changed:
+        with self._lock:
             self._running += 1
 
     def wait_for_room(
@@ -234,10 +230,19 @@ class CallGate:
 
         Whoever makes OTHERWISE true calls `wake`.  Give up after TIMEOUT seconds.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or otherwise() or self._may_take(size), timeout
-            )
+        with self._lock:
+            self._watchers += 1
+            try:
+                self._changed.wait_for(
+                    lambda: self._closed or otherwise() or self._may_take(size), timeout
+                )
+            finally:
+                self._watchers -= 1
+
+    def _notify(self) -> None:
+        """Make those who wait for a change look; the lock is held."""
+        if self._watchers:
+            self._changed.notify_all()
 
     def _may_take(self, size: int) -> bool:
         """Return whether a call that holds SIZE bytes may run or wait."""
@@ -245,12 +250,12 @@ class CallGate:
 
     def wake(self) -> None:
         """Make `wait_for_room` look at its condition."""
-        with self._changed:
-            self._changed.notify_all()
+        with self._lock:
+            self._notify()
 
     def close(self) -> None:
         """Drop the calls that wait: nobody is there to hear their replies."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._waiting.clear()
-            self._changed.notify_all()
+            self._notify()

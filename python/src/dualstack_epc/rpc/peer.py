@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dualstack_epc.rpc.loop import EventLoop
 
 CHUNK = 65536
+LARGE_CHUNK = 1 << 20
 SEND_TIMEOUT = 30.0  # seconds without progress after which a peer that does not read is closed
 AUTH_TIMEOUT = 5.0  # seconds in which a client must have proved itself
 AUTH_FRAME_LIMIT = 4096  # bytes of a frame before that
@@ -162,7 +163,7 @@ class Peer:
         payload = decoder.next()
         try:
             while payload is None and not decoder.error:
-                data = self._sock.recv(CHUNK)
+                data = self._sock.recv(min(max(CHUNK, decoder.missing), LARGE_CHUNK))
                 if not data:
                     self._finish("the connection was closed")
                     return None
@@ -307,13 +308,15 @@ class Peer:
 
     def _note_margin(self, message: Message, payload: bytes) -> None:
         """Take note of what the peer is, which the margin of PAYLOAD, MESSAGE, tells."""
+        if self._known:
+            return
         if payload.endswith(MARGIN):
-            if not self._known and not self._marks:
+            if not self._marks:
                 self.meet()
                 # A reply may take long: say as soon what this end is.
                 self.reply(messages.encode("return", 0, True))
             self.meet()
-        elif self._marks and not self._known and message.name in messages.REPLIES:
+        elif self._marks and message.name in messages.REPLIES:
             self._marks = False
 
     def meet(self) -> None:
@@ -416,12 +419,14 @@ class Peer:
 
     def reply(self, payload: bytes) -> None:
         """Send a reply; where the connection is gone, nobody waits for it."""
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105, this is on every call's way, and `suppress` takes longer
             self._send_payload(payload)
+        except OSError:
+            pass
 
     def _send_payload(self, payload: bytes) -> None:
         """Send PAYLOAD as a frame; raise OSError if the peer is gone or does not read."""
-        if self._marks and len(payload) < LIMIT and not payload.endswith(MARGIN):
+        if self._marks and not payload.endswith(MARGIN) and len(payload) < LIMIT:
             payload = payload[:-1] + MARGIN
         self._send(encode_frame(payload))
 
@@ -439,10 +444,14 @@ class Peer:
 
     def _send_all(self, frame: bytes) -> None:
         """Send FRAME, waiting while the peer makes progress."""
-        view = memoryview(frame)
-        while view:
+        rest: bytes | memoryview = frame
+        while rest:
+            piece = rest if len(rest) <= SEND_CHUNK else memoryview(rest)[:SEND_CHUNK]
             try:
-                view = view[self._sock.send(view[:SEND_CHUNK], DONT_WAIT) :]
+                sent = self._sock.send(piece, DONT_WAIT)
+                if sent == len(rest):
+                    return
+                rest = memoryview(rest)[sent:]
             except BlockingIOError:
                 if not _writable(self._sock, self._send_timeout):
                     raise self._late() from None

@@ -51,6 +51,8 @@ class FrameDecoder:
         if self.error:
             return None
         buffer = self._buffer
+        if not buffer and (payload := self._whole(data)) is not None:
+            return payload
         buffer += data
         if self._length is None:
             if (length := self._header()) is None:
@@ -59,10 +61,20 @@ class FrameDecoder:
             del buffer[:HEADER]
         if len(buffer) < self._length:
             return None
-        payload = bytes(buffer[: self._length])
+        with memoryview(buffer) as view:
+            payload = bytes(view[: self._length])
         del buffer[: self._length]
         self._length = None
         return payload
+
+    def _whole(self, data: bytes) -> bytes | None:
+        """Return the payload of DATA if that is one frame, which most small messages are."""
+        header = data[:HEADER]
+        if self._length is None and len(header) == HEADER and DIGITS.issuperset(header):
+            length = int(header, 16)
+            if length + HEADER == len(data) and length <= self.limit:
+                return data[HEADER:]
+        return None
 
     def _header(self) -> int | None:
         """Return the length that the header tells, or None if there is none yet.
@@ -82,6 +94,11 @@ class FrameDecoder:
                 return length
             self.error = FrameError(f"a frame of {length:,} bytes, {self.limit:,} are allowed")
         return None
+
+    @property
+    def missing(self) -> int:
+        """The number of bytes that the payload which has begun still needs."""
+        return 0 if self._length is None else max(0, self._length - len(self._buffer))
 
     @property
     def partial(self) -> int:

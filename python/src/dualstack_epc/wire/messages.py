@@ -8,6 +8,7 @@ MESSAGE)`` and ``(epc-error UID MESSAGE)`` answer.  A UID is whatever the caller
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from dualstack_epc.wire import plain
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
@@ -18,6 +19,7 @@ from dualstack_epc.wire.reader import decode_value
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 REQUESTS = frozenset({"call", "methods"})
@@ -25,7 +27,9 @@ REPLIES = frozenset({"return", "return-error", "epc-error"})
 PLAIN_HEAD = rb"\((?:return ([0-9]{1,300}) |call ([0-9]{1,300}) (?!nil |t )([a-z][a-z0-9_-]*) )"
 # Blanks at the end of a payload, which other peers skip: it is from an end that knows the methods
 # `dualstack-cancel' and `dualstack-progress', and bytes as `raw' has them.
-MARGIN = b"\t\n"
+MARGIN_TEXT = "\t\n"
+MARGIN = MARGIN_TEXT.encode()
+COUNTED = 1 << 62  # UIDs below are those of ends that count
 PROGRESS_MARGIN = b"\t\t\n"  # and wants to be told of progress
 MESSAGE_LIMIT = 10_000  # characters of an error's message that are sent
 HEAD = rb"\s*\(\s*([a-z-]{1,20})\s+([0-9]{1,300})(?=[\s)])"
@@ -55,7 +59,7 @@ class MalformedError(ReadError):
 
 def parse(payload: bytes, types: Types = OURS) -> Message:
     """Return the message in PAYLOAD, with values of TYPES; raise `MalformedError`."""
-    if len(payload) > plain.SHORT and (message := _parse_plain(payload, types)):
+    if plain.worthwhile(payload) and (message := _parse_plain(payload, types)):
         return message
     try:
         value = decode_value(payload, types, raw=payload.endswith(MARGIN))
@@ -77,17 +81,23 @@ def parse(payload: bytes, types: Types = OURS) -> Message:
 
 def _parse_plain(payload: bytes, types: Types) -> Message | None:
     """Return the message in PAYLOAD if it is a call or a value of plain data only, else None."""
-    head = re.match(PLAIN_HEAD, payload)
+    head = _plain_head()(payload)
     if head is None:
         return None
     try:
-        rest = plain.read("(" + payload[head.end() :].decode())
-    except (UnicodeDecodeError, plain.NotPlainError):
+        rest = plain.read(b"(" + payload[head.end() :])
+    except plain.NotPlainError:
         return None
     returned, called, method = head.groups()
     if method is None:
         return Message("return", int(returned), rest)
     return Message("call", int(called), [types.symbol(method.decode()), *rest])
+
+
+@lru_cache(1)
+def _plain_head() -> Callable[[bytes], re.Match[bytes] | None]:
+    """Return what looks for the beginning of a message whose values may be plain."""
+    return re.compile(PLAIN_HEAD).match
 
 
 def _salvage(payload: bytes) -> tuple[str | None, int | None]:
@@ -101,7 +111,12 @@ def encode(name: str, uid: Any, *rest: Any, ours: bool = False) -> bytes:
 
     OURS is whether the reader is of this package, or dualstack in Emacs.
     """
-    payload = encode_value([Symbol(name), uid, *rest], raw=ours) + (MARGIN if ours else b"\n")
+    margin = MARGIN_TEXT if ours else "\n"
+    if len(rest) == 1 and type(uid) is int and 0 <= uid < COUNTED:
+        before, after = f"({name} {uid} ", f"){margin}"
+        payload = encode_value(rest[0], raw=ours, before=before, after=after)
+    else:
+        payload = encode_value([Symbol(name), uid, *rest], raw=ours, after=margin)
     if len(payload) > LIMIT:
         raise OversizeError(f"a message of {len(payload):,} bytes; the protocol allows {LIMIT:,}")
     return payload

@@ -132,13 +132,16 @@ def _pieces(  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
             raise SendError(f"a value nested deeper than {DEPTH:,} lists cannot be sent")
 
 
-def encode_value(value: Any, *, raw: bool = False) -> bytes:
+def encode_value(value: Any, *, raw: bool = False, before: str = "", after: str = "") -> bytes:
     """Return VALUE as an S-expression in UTF-8; raise `SendError` if it cannot be one.
 
-    RAW means that long bytes may stand in it as they are, for a reader that knows of that.
+    RAW means that long bytes may stand in it as they are, for a reader that knows of that.  The
+    texts BEFORE and AFTER come round it.
     """
     blobs: dict[int, bytes] = {}
     pieces = _pieces(value, blobs if raw else None)
+    pieces[0] = before + pieces[0]
+    pieces.append(after)
     if not blobs:
         return _utf8("".join(pieces))
     payload = bytearray()
