@@ -13,6 +13,7 @@ import sys
 import time
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +21,10 @@ import sexpdata
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.lisp import Cons, HashTable, Quoted, Symbol, Vector
+from dualstack_epc.wire.messages import MalformedError, parse
 from dualstack_epc.wire.printer import DEPTH, encode_value, to_sexp
 from dualstack_epc.wire.reader import decode_value, read
 
@@ -390,13 +393,67 @@ def test_long_names_are_not_remembered() -> None:
         assert cache.cache_info().currsize == before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of memory")
-def test_16_mb_of_empty_vectors_take_little_memory() -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak")
+@pytest.mark.parametrize(
+    ("piece", "ends"), [(b"[]" * 2, b"()"), (rb"\a" * 2, b"()"), (rb"\377", b'""')]
+)
+def test_4_mb_of_what_is_small_take_little_memory(piece: bytes, ends: bytes) -> None:
+    # `ru_maxrss` would count what the process was before it ran this program.
     code = (
-        "import resource, sys; from dualstack_epc.wire.reader import decode_value\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before = peak(); decode_value(b'(' + b'[]' * 2_000_000 + b')')\n"
+        "from dualstack_epc.wire.reader import ReadError, decode_value\n"
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
+        f"before = peak()\ntry: decode_value({ends[:1]!r} + {piece!r} * 1_000_000 + {ends[1:]!r})\n"
+        "except ReadError: pass\n"
         "print((peak() - before) / 1024)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(run.stdout) < 80  # MB for 4 MB of text
+    assert float(run.stdout) < 80  # MB
+
+
+def test_a_symbol_may_have_20_000_escapes() -> None:
+    assert read("\\ " * 20_000) == Symbol(" " * 20_000)
+    with pytest.raises(ReadError):
+        read("\\ " * 100_000)
+
+
+def test_hash_tables_with_keys_of_one_hash_are_refused() -> None:
+    keys = [number * sys.hash_info.modulus for number in range(1, 5000)]
+    with pytest.raises(ReadError, match="of the same hash cannot cross"):
+        read(f"#s(hash-table data ({' '.join(f'{key} 1' for key in keys)}))")
+    others = range(100_000)
+    assert len(read(f"#s(hash-table data ({' '.join(f'{key} 1' for key in others)}))")) == 100_000
+
+
+def test_a_description_looks_at_a_few_items_only() -> None:
+    looked = 0
+
+    class Item:
+        def __repr__(self) -> str:
+            nonlocal looked
+            looked += 1
+            return "x"
+
+    items = [Item() for _ in range(1000)]
+    for value in [
+        items,
+        Vector(items),
+        [[Vector(items)]],
+        HashTable(enumerate(items)),
+        Quoted(items),
+    ]:
+        assert len(describe(value)) < 120
+    assert describe(Vector([1, 2])) == "Vector Vector([1, 2])"
+    assert describe(Cons(1, Quoted("a"))) == "Cons Cons(1, Quoted('a'))"
+    assert looked <= 5 * 51
+
+
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="new in Python 3.11")
+def test_an_integer_of_more_digits_than_python_was_told_to_take_is_an_error() -> None:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        with pytest.raises(MalformedError, match="limit") as caught:
+            parse(b"(call 7 echo (" + b"9" * 1000 + b"))\n")
+        assert (caught.value.name, caught.value.uid) == ("call", 7)
+    finally:
+        sys.set_int_max_str_digits(before)

@@ -203,6 +203,9 @@ def test_a_module_that_does_not_load_is_named(module: Path) -> None:
         ("1/0", "ZeroDivisionError"),
         ("(", "SyntaxError"),
         ("import nonesuch", "nonesuch"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        (r"raise ValueError('a\nb\x1b[2J')", r"a\nb\x1b[2J"),
     ]:
         module.write_text(text)
         result = run(str(module))
@@ -421,6 +424,27 @@ def test_without_input_it_stays() -> None:
             assert client.call_sync("hello", [], 5) == "hello"
         child.terminate()
         assert child.wait(10) == (1 if sys.platform == "win32" else 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it takes a shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("options", [["--exit-on-eof"], ["--stdio"]])
+def test_standard_streams_may_be_closed_from_the_start(closed: str, options: list[str]) -> None:
+    result = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command_line("serve", *options)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (result.returncode, "rror" in result.stderr) == (0, False)
+    if options == ["--exit-on-eof"] and ">&-" not in closed.replace("2>&-", ""):
+        assert re.fullmatch(r"[0-9]+\n", result.stdout)
+
+
+def test_it_has_no_warning_of_python_in_its_log() -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-m", "dualstack_epc", "sidecar"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr.count("\n")) == (0, 1)
 
 
 def test_help_names_every_option() -> None:

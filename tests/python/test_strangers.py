@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import socket
 import sys
 import threading
@@ -191,6 +192,70 @@ def test_a_call_gets_its_reply_when_the_error_path_fails(
         assert {str(reply[0]) for reply in replies} == {"return-error"}
         raw.send("(call 1000 echo (1))")
         assert raw.receive()[1:] == [1000, [1]]
+
+
+class Classless:
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit
+
+
+class Nameless(type):
+    @property
+    def __name__(cls) -> str:
+        raise SystemExit
+
+
+class NamelessError(Exception, metaclass=Nameless):
+    def __repr__(self) -> str:
+        raise SystemExit
+
+
+def raise_nameless() -> None:
+    raise NamelessError
+
+
+def test_a_hostile_class_costs_no_reply(server: DualStackEPCServer, raw: Raw) -> None:
+    server.register_function(Classless, "make")
+    server.register_function(raise_nameless, "fail")
+    for uid, name in enumerate(["make", "fail"] * 2):
+        raw.send(f"(call {uid} {name} ())")
+        reply = raw.receive()
+        assert (str(reply[0]), reply[1]) == ("return-error", uid)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Python 3.12, for forks with threads
+@pytest.mark.parametrize("end", ["returns", "raises"])
+def test_a_method_that_forks_has_one_reply(server: DualStackEPCServer, raw: Raw, end: str) -> None:
+    def fork() -> int:
+        child = os.fork()
+        if child == 0 and end == "raises":
+            raise ValueError
+        return child
+
+    server.register_function(fork, "fork")
+    for uid in range(3):  # The second one may run where it was read.
+        raw.send(f"(call {uid} fork ())")
+        name, number, child = raw.receive()
+        assert (str(name), number) == ("return", uid)
+        assert child > 0
+        assert os.waitpid(child, 0)[1] == 0
+        raw.send(f"(call {uid + 10} echo (1))")
+        assert raw.receive()[1:] == [uid + 10, [1]]
+
+
+def test_what_a_stranger_sends_forges_no_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for text in ["(a #<x\n2026 y\x1b[2J>)", "#s(\u2028\x07)", "(call 1 dualstack-auth (#<\x85>))"]:
+        with serving(token="secret") as server, Raw(server) as raw:
+            raw.send(text)
+            raw.receive()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert all(line.isprintable() and "closed, " in line for line in lines)
+    assert "#<x\\n2026 y\\x1b[2J>" in lines[0]
 
 
 def test_a_key_too_deep_to_hash_is_an_error_and_the_connection_lives(

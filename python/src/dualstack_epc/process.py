@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from dualstack_epc.net.system import end_by_signals, ignore_signals, reason
+from dualstack_epc.net.system import end_by_signals, ignore_signals, open_streams, reason
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def run(command: Callable[[], object]) -> NoReturn:
     The status is 0 in the end, also where SIGINT, SIGTERM or Ctrl-Break is it, and 1 on an OSError,
     which becomes one line.
     """
+    open_streams()
     end_by_signals()
     try:
         command()

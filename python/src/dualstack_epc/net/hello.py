@@ -78,7 +78,8 @@ async def serve(listener: Listener) -> None:
     note = f"dualstack-epc: hello at {listener.describe()}"
     for name in listener.missing:
         note += f"; this machine has no {name} loopback"
-    print(note, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # That a disk is full ends nothing.
+        print(note, file=sys.stderr, flush=True)
     await server.wait_until_ended()
 
 

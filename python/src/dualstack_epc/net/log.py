@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from logging import Logger
 
 
+def one_line(text: str) -> str:
+    """Return TEXT as it can be logged: what could end the line, or control a terminal, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 class Tally:
     """What strangers cause: one line a second at most, which counts the others.
 
@@ -30,7 +39,7 @@ class Tally:
         """Log TEXT, or count it."""
         with self._lock:
             self._count += 1
-            self._last = text
+            self._last = one_line(text)
             if time.monotonic() < self._next:
                 return
             line = self._line()

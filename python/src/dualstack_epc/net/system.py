@@ -18,6 +18,19 @@ if sys.platform == "win32":
     ENDING.append(signal.SIGBREAK)
 
 
+def open_streams() -> None:
+    """Have standard input, output and error open: empty, or lost, where this was started without.
+
+    Else the next files and sockets that are opened would be taken for them.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004
+        pass
+    os.close(descriptor)
+    for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 class _End:
     """What the next signal that ends the command calls."""
 

@@ -8,6 +8,7 @@ Each call gets exactly one reply, whatever the method does.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from contextvars import ContextVar
@@ -85,6 +86,7 @@ class Answers:
         self.quick: set[str] = set()  # the methods that took no time when they were called last
         self._calls: dict[Any, RunningCall] = {}
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def begin(self, uid: Any, name: str, *, progress: bool) -> RunningCall:
         """Take note of the call UID of the method NAME; with PROGRESS its caller wants values."""
@@ -107,14 +109,8 @@ class Answers:
 
     def answer(self, call: RunningCall, args: list[Any]) -> None:
         """Run the method of CALL with ARGS in this thread, or start it on the event loop."""
-        try:
-            method = self._service.get_method(call.name)
-        except AttributeError:
-            reason = f"EPC-ERROR: No such method : {call.name}"
-            self._end(call, messages.encode_error("epc-error", call.uid, reason))
-            return
-        except BaseException as error:  # noqa: BLE001, it may be the user's own
-            self._fail(call, error)
+        method = self._find(call)
+        if method is None:
             return
         begun = time.monotonic()
         marks = caller.set(self._service), current.set(call)
@@ -147,12 +143,24 @@ class Answers:
             else:
                 self.quick.discard(call.name)
 
+    def _find(self, call: RunningCall) -> Callable[..., Any] | None:
+        """Return the method of CALL; if there is none, reply that and return None."""
+        try:
+            return self._service.get_method(call.name)
+        except AttributeError:
+            reason = f"EPC-ERROR: No such method : {call.name}"
+            self._end(call, messages.encode_error("epc-error", call.uid, reason))
+        except BaseException as error:  # noqa: BLE001, it may be the user's own
+            self._fail(call, error)
+        return None
+
     # The end of a call
 
     def _succeed(self, call: RunningCall, value: Any) -> None:
         """Reply VALUE to CALL."""
-        close = isinstance(value, CloseAfter)
-        if isinstance(value, CloseAfter):
+        # `isinstance` would ask the value for its class, which may raise anything.
+        close = issubclass(type(value), CloseAfter)
+        if close:
             value = value.value
         try:
             payload = self._link.encode("return", call.uid, value)
@@ -171,6 +179,8 @@ class Answers:
 
     def _end(self, call: RunningCall, payload: bytes) -> None:
         """Send PAYLOAD, the reply to CALL."""
+        if os.getpid() != self._process:
+            os._exit(0)  # The method has forked: the reply, and the connection, are its parent's.
         call.end()
         with self._lock:
             if isinstance(call.uid, (int, str)) and self._calls.get(call.uid) is call:
@@ -269,4 +279,6 @@ def describe_error(error: BaseException) -> str:
         # It may be of a subclass, with methods of its own.
         return str.__str__(repr(error))
     except BaseException:  # noqa: BLE001, a hostile repr must not cost the caller its reply
-        return f"{type(error).__name__} (its repr fails)"
+        # Nor may a class whose own class has a property called so.
+        name: str = type.__dict__["__name__"].__get__(type(error))
+        return f"{name} (its repr fails)"

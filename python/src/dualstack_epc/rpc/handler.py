@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dualstack_epc.net.log import logger
+from dualstack_epc.net.log import logger, one_line
 from dualstack_epc.rpc.answers import caller
 from dualstack_epc.rpc.auth import ServerAuth, reached
 from dualstack_epc.rpc.peer import Peer, Service
@@ -121,7 +121,7 @@ class ClientHandler(Service):
             text = repr(error)
         except BaseException:  # noqa: BLE001, what a method raises can be anything
             text = type(error).__name__
-        self.logger.error("%s%s", where_raised(error), text)
+        self.logger.error("%s%s", where_raised(error), one_line(text))
 
     def on_refusal(self, reason: str) -> None:
         """Log REASON, for which the connection ends, but not a line for each of many."""

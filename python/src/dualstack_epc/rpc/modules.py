@@ -49,7 +49,7 @@ def load(name: str) -> ModuleType:
                 f"there is no module {name}: name its file, or its directory with --path"
             ) from error
         raise UnknownModuleError(f"module {name} does not load: {error}") from error
-    except Exception as error:
+    except BaseException as error:  # That a script ends when it is imported is to be said, too.
         raise UnknownModuleError(
             f"module {name} does not load: {type(error).__name__}: {error}"
         ) from error

@@ -16,7 +16,7 @@ import time
 
 from dualstack_epc.net import system
 from dualstack_epc.net.listener import format_address
-from dualstack_epc.net.log import logger
+from dualstack_epc.net.log import logger, one_line
 from dualstack_epc.rpc.answers import Answers, describe_error, note
 from dualstack_epc.rpc.dispatch import CallGate, WorkerPool
 from dualstack_epc.rpc.errors import (
@@ -28,10 +28,10 @@ from dualstack_epc.rpc.errors import (
 )
 from dualstack_epc.rpc.turns import Turns
 from dualstack_epc.wire import messages
+from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
 from dualstack_epc.wire.messages import MARGIN, PROGRESS_MARGIN, MalformedError, Message
-from dualstack_epc.wire.printer import describe
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Service:
 
     def on_refusal(self, reason: str) -> None:
         """Take note of REASON, for which the connection ends: the peer's fault."""
-        logger().warning(reason)
+        logger().warning("%s", one_line(reason))
 
     def closed_error(self, reason: str) -> ConnectionClosedError:
         """Return the error that the connection is gone, for REASON."""

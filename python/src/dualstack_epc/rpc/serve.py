@@ -83,6 +83,7 @@ def run(  # noqa: PLR0913, the command's options
     finally:
         listener.close()
         _start_exit_late()
+        stream.close()
 
 
 def _take_stdin() -> int:
@@ -206,7 +207,7 @@ def _load(names: list[str], path: Sequence[str]) -> list[tuple[str, Callable[...
         modules.extend_path(path)
         return list(modules.methods([modules.load(name) for name in names]))
     except modules.UnknownModuleError as error:
-        raise SystemExit(f"dualstack-epc: {error}") from None
+        raise SystemExit(f"dualstack-epc: {log.one_line(str(error))}") from None
 
 
 def _announce(stream: TextIO, listener: Listener, token: str | None) -> None:

@@ -11,10 +11,11 @@ import re
 from functools import lru_cache
 
 from dualstack_epc.wire import plain
+from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
-from dualstack_epc.wire.printer import describe, encode_value
+from dualstack_epc.wire.printer import encode_value
 from dualstack_epc.wire.reader import decode_value
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -69,6 +70,8 @@ def parse(payload: bytes, types: Types = OURS) -> Message:
         # Such as of the hash of a key that is nested deep.
         reason = f"too deep or too large: {type(error).__name__}"
         raise MalformedError(reason, *_salvage(payload)) from None
+    except ValueError as error:  # The user has Python take fewer digits than usual.
+        raise MalformedError(str(error), *_salvage(payload)) from None
     if not (isinstance(value, list) and value and isinstance(value[0], types.symbol)):
         raise MalformedError(f"no message: {describe(value)}", None, None)
     name = str(value[0])

@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import islice
 
 from dualstack_epc.wire.converters import registered, standard
+from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import TESTS, Cons, HashTable, Quoted, Symbol, Vector
@@ -382,14 +383,3 @@ def _cells(cell: Cons) -> Iterator[Any]:
     elif rest is not None and rest is not False:
         yield _DOT
         yield rest
-
-
-def describe(item: Any) -> str:
-    """Return a short description of ITEM, whatever its repr does."""
-    try:
-        text = str.__str__(repr(item))  # It may be of a subclass, with methods of its own.
-    except BaseException:  # noqa: BLE001, a hostile repr must not cost the caller its reply
-        text = "(its repr fails)"
-    if len(text) > 100:  # noqa: PLR2004
-        text = text[:97] + "..."
-    return f"{type(item).__name__} {text}"

@@ -18,8 +18,8 @@ from dualstack_epc.wire.errors import ReadError
 # What could begin a character in Emacs's decoder, which takes more for UTF-8 than there is.
 _START = rb"[\xc0-\xff](?=[\x80-\xbf])"
 _SURROGATE = "[\udc80-\udcff]"
-# What escapes may be left to Python's own decoder.
-_OCTAL = r'(?:[^\\\x80-\U0010ffff]|\\[0-3][0-7]{2}|\\["\\])*'
+# An escape that is not to be left to Python's own decoder; of backslashes there are no pairs.
+_NOT_OCTAL = r'\\(?![0-3][0-7]{2}|")'
 
 
 def literal(value: bytes) -> bytes:
@@ -42,7 +42,8 @@ def unescaped(body: str) -> bytes | None:
 
     None means that there are other escapes, or characters, or no byte over 127.
     """
-    if not re.fullmatch(_OCTAL, body):
+    # A pattern for the whole would take 200 bytes of memory for each escape.
+    if not body.isascii() or re.search(_NOT_OCTAL, body.replace("\\\\", "__")):
         return None
     value = codecs.escape_decode(body.encode("ascii"))[0]
     return None if value.isascii() else value

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 
+from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import ReadError
 from dualstack_epc.wire.lisp import OURS, TESTS, Cons, HashTable, Types, Vector
-from dualstack_epc.wire.printer import DEPTH, describe
+from dualstack_epc.wire.printer import DEPTH
 from dualstack_epc.wire.raw import check_name, decode, resolve, unescaped
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -25,6 +26,7 @@ CLOSE_VECTOR, QUOTE, OPEN_TABLE, RADIX, NAMELESS, COMMENT, END, OTHER = range(9,
 
 # The groups are in the order of their frequency; the last one takes whatever is no token.
 # What can go on in an atom.  Of Unicode's blanks only U+00A0 ends one in Emacs.
+ESCAPES = 20_000  # in one symbol; the pattern takes 300 bytes of memory for each
 _END = r"""[^\x00-\x20\xa0"';()\[\],`\\\#]"""
 TOKEN = re.compile(
     rf"""
@@ -34,7 +36,7 @@ TOKEN = re.compile(
       | (\()                                 # OPEN
       | (\))                                 # CLOSE
       | ([-+]?[0-9]+\.[0-9]+(?:e[-+]?[0-9]+)?(?!{_END}|\\))  # FLOAT
-      | ((?!\?)(?:{_END}|\\.){_END}*(?:\\.{_END}*)*)  # ATOM
+      | ((?!\?)(?:{_END}|\\.){_END}*(?:\\.{_END}*){{0,{ESCAPES}}}(?!{_END}|\\))  # ATOM
       | (")                                 # ESCAPED: a string with escapes begins
       | (\[)                                 # OPEN_VECTOR
       | (\])                                 # CLOSE_VECTOR
@@ -65,6 +67,7 @@ CLOSERS = {CLOSE: ")", CLOSE_VECTOR: "]"}
 EMPTY = Vector()
 PREFIXES = frozenset({"'", *QUOTES})
 STAND_IN = "\udfff"  # for a backslash; no valid UTF-8 has it
+COLLISIONS = 1000  # keys of a hash table whose hash another has: each is compared with all of them
 ATOMS = 10_000  # symbols and floats remembered while one text is read
 DECIMAL = 100_000  # digits; converting more would take seconds, and hexadecimal is linear
 
@@ -338,6 +341,10 @@ def _hash_table(items: list[Any], types: Types) -> HashTable:
         raise ReadError("a weak hash table cannot cross")
     keys = data[::2]
     try:
+        if len(keys) > COLLISIONS and len(keys) - len(set(map(hash, keys))) > COLLISIONS:
+            raise ReadError(
+                f"a hash table with over {COLLISIONS:,} keys of the same hash cannot cross"
+            )
         table = HashTable(zip(keys, data[1::2], strict=True), test=str(test))
     except TypeError as error:
         raise ReadError(f"a hash table with a list as a key cannot cross: {error}") from None
