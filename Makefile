@@ -65,7 +65,7 @@ package: ## Build dualstack-VERSION.tar, for package-install-file
 	@tests/support/need.sh
 	@.ci/package
 
-test-windows: setup ## Run all tests on Windows: EMACS_W32=COMMAND PYTHON_W32=COMMAND
+test-windows: setup ## Run all tests on Windows: WINDOWS_TOOLS=DIRECTORY, or EMACS_W32=... PYTHON_W32=...
 	@$(VENV_PYTHON) tests/windows/run_windows.py $(if $(ONLY),--only '$(ONLY)')
 
 bench-windows: setup ## Measure connecting on Windows, as test-windows tests there
