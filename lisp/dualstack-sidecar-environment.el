@@ -192,7 +192,7 @@ The value is nil, or a function that gives the attempt up."
   (dualstack-sidecar-environment--disarm job)
   (let ((buffer (dualstack-sidecar-environment--job-buffer job)))
     (pcase (dualstack-sidecar-environment--job-outcome job)
-      (`(ready ,python)
+      (`(ready ,(app expand-file-name python)) ; Windows' has backslashes.
        (dualstack-sidecar--log-append buffer (format "Ready: %s\n" python))
        (when (dualstack-sidecar-environment--job-step job)
          (unless noninteractive

@@ -214,9 +214,10 @@ as by `expand-file-name'" file)))
   "Programs, with arguments, that may be a Python, in the order of trying.")
 
 (defconst dualstack-sidecar--question
-  "import sys, binascii; print('dualstack %d.%d %s' % (sys.version_info[0], sys.version_info[1], \
-binascii.hexlify((sys.executable or '').encode('utf-8')).decode('ascii')))"
-  "Python code, of any version, that prints what is to be known of a Python.")
+  "import sys, binascii; print(' '.join(['dualstack', '.'.join(map(str, sys.version_info[:2])), \
+binascii.hexlify((sys.executable or '').encode('utf-8')).decode('ascii')]))"
+  "Python code, of any version, that prints what is to be known of a Python.
+It has nothing that a batch file, which a Python may be on Windows, expands.")
 
 (defconst dualstack-sidecar--patience 3
   "Seconds within which a program must say that it is Python.")
@@ -250,7 +251,9 @@ Signal `dualstack-sidecar-error' if none is new enough."
              (answer (and program (dualstack-sidecar--ask program (cdr name)))))
         (if (or (null answer) (stringp answer))
             (setq problem (or problem answer))
-          (setq found (if (cdr name) (cadr answer) program)))))
+          (setq found (if (or (cdr name) (dualstack-sidecar--shim-p program))
+                          (cadr answer)
+                        program)))))
     (or found
         (dualstack-sidecar--error
          "%s; %s" (or problem (if dualstack-python
@@ -260,6 +263,12 @@ Signal `dualstack-sidecar-error' if none is new enough."
              "set `dualstack-python' to a Python 3.10 or later"
            (concat "type: " (dualstack-sidecar--what-to-type
                              (and problem (string-match-p "is Python" problem)))))))))
+
+(defun dualstack-sidecar--shim-p (program)
+  "Return non-nil if PROGRAM, which nobody has named, is a batch file.
+That of pyenv-win starts a Python, and would stand between it and Emacs."
+  (and (not dualstack-python)
+       (string-match-p "\\.\\(?:bat\\|cmd\\)\\'" program)))
 
 (defun dualstack-sidecar--ask (program arguments)
   "Return what PROGRAM, called with ARGUMENTS, is: (VERSION FILE) or a string.

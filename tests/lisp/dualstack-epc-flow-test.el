@@ -226,6 +226,11 @@ Arguments that change afterwards are sent as they were."
                   :type 'dualstack-epc-remote-error)
     (should (= (dualstack-epc-call client 'up '(1)) 1))))
 
+(when (eq system-type 'windows-nt)
+  (dualstack-test-leave-out
+   "\\`dualstack-epc-flow-\\(?:async-never-waits\\|nobody-elses-code\\|quit-in-a-timer\\)\\'"
+   "Emacs's sends on Windows wait, without C-g, until the other end reads"))
+
 (provide 'dualstack-epc-flow-test)
 
 ;;; dualstack-epc-flow-test.el ends here

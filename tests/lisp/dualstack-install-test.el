@@ -353,6 +353,11 @@ mode, and hello.")
                            ,dualstack-install-test-hello)))
               '(t nil "hello"))))))
 
+(when (eq system-type 'windows-nt)
+  (dualstack-test-leave-out
+   "\\`dualstack-install-\\(?:tar\\|vc\\|links\\|read-only\\|readme-blocks\\)\\'"
+   "needs symbolic links, chmod and sh, which users of Windows may not make or do not have"))
+
 (provide 'dualstack-install-test)
 
 ;;; dualstack-install-test.el ends here

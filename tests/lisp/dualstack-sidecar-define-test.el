@@ -122,8 +122,8 @@
     (setq dualstack-tg-sidecar-log log
           dualstack-tg-sidecar-restart nil
           dualstack-tg-sidecar-python
-          (dualstack-sidecar-helper-program
-           "python" "echo mine >&2" (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python))))
+          (dualstack-sidecar-helper-python
+           "python" "print('mine', file=sys.stderr, flush=True)"))
     (should (equal 1 (dualstack-tg-call 'same 1)))
     (should-error (dualstack-tg-call 'crash) :type 'dualstack-epc-closed)
     (dualstack-test-wait (lambda () (eq 'failed (dualstack-sidecar-state

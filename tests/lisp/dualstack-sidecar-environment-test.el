@@ -65,7 +65,7 @@
          (sidecar (apply #'dualstack-sidecar-start keys))
          (prefix (dualstack-sidecar-helper-call sidecar 'prefix)))
     (should (equal (dualstack-sidecar-helper-call sidecar 'plus 1 2) 3))
-    (should (string-prefix-p dualstack-sidecar-environments-directory prefix))
+    (should (string-prefix-p dualstack-sidecar-environments-directory (expand-file-name prefix)))
     (should (string-match-p "Step 2 of 3: installing 1 package"
                             (dualstack-sidecar-environment-test-text "adder")))
     (should (string-match-p "^Ready: " (dualstack-sidecar-environment-test-text "adder")))
@@ -81,6 +81,11 @@
     (should-not (string-match-p "Step" (dualstack-sidecar-environment-test-text "adder")))
     (should (equal before (dualstack-sidecar-environment-test-tree source)))))
 
+(defun dualstack-sidecar-environment-test-url (file)
+  "Return the URL of FILE."
+  (let ((name (expand-file-name file)))
+    (concat "file://" (if (string-prefix-p "/" name) "" "/") name)))
+
 (dualstack-sidecar-helper-test dualstack-sidecar-environment-metadata
   "A module's inline metadata says what it needs; one that has none needs nothing."
   (let* ((wheel (dualstack-sidecar-helper-wheel))
@@ -88,15 +93,16 @@
                    :name "adder" :wait t
                    :modules (list (dualstack-sidecar-environment-test-module
                                    "requires-python = \">=3.10\""
-                                   (format "dependencies = [\"tiny @ file://%s\"]" wheel))))))
+                                   (format "dependencies = [\"tiny @ %s\"]"
+                                           (dualstack-sidecar-environment-test-url wheel)))))))
     (should (equal (dualstack-sidecar-helper-call sidecar 'plus 2 3) 5))
     (should-not (dualstack-sidecar-environment--needs
                  (list (dualstack-sidecar-environment-test-module) "json") nil))))
 
 (dualstack-sidecar-helper-test dualstack-sidecar-environment-of-ones-own
   "A Python that is named is used as it is."
-  (let* ((python (dualstack-sidecar-helper-program
-                  "my python" (format "DUALSTACK_MINE=yes exec %s \"$@\"" (shell-quote-argument dualstack-test-python))))
+  (let* ((python (dualstack-sidecar-helper-python
+                  "my python" "os.environ['DUALSTACK_MINE'] = 'yes'"))
          (module (dualstack-sidecar-helper-file
                   "m.py" "# /// script" "# dependencies = ['nonesuch']" "# ///"
                   "import os" "" "" "def mine():" "    return os.environ['DUALSTACK_MINE']"))
@@ -116,7 +122,8 @@
          (python (car (dualstack-sidecar-command sidecar))))
     (dualstack-sidecar-helper-end sidecar)
     (delete-file python)
-    (make-symbolic-link "/nonexistent/python" python)
+    (unless (eq system-type 'windows-nt)
+      (make-symbolic-link "/nonexistent/python" python))
     (setq sidecar (apply #'dualstack-sidecar-start keys))
     (should (equal (dualstack-sidecar-helper-call sidecar 'plus 4 5) 9))))
 
@@ -142,7 +149,7 @@
                   (:requirements (rich) "Requirements are a list of strings")
                   (:requirements ("-r x") "'-r x' is no requirement")
                   (:requirements ("") "'' is no requirement")
-                  (:modules ("/nonexistent/m.py") "there is no file /nonexistent/m.py")
+                  (:modules ("/nonexistent/m.py") "there is no file ")
                   (:modules ("m.py") "depends on the current directory")
                   (:python "/nonexistent/python" "There is no program /nonexistent/python")
                   (:python "nonesuch-python" "There is no program nonesuch-python")
@@ -153,9 +160,10 @@
 
 (dualstack-sidecar-helper-test dualstack-sidecar-environment-broken-builder
   "That the child which makes it is killed is told."
-  (let ((dualstack-python (dualstack-sidecar-helper-program
-                           "python3" "case \"$*\" in *environment*) echo odd; kill -9 $$;; esac"
-                           (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python)))))
+  (let ((dualstack-python (dualstack-sidecar-helper-python
+                           "python3" "if 'environment' in sys.argv:"
+                           "    print('odd', flush=True)"
+                           "    os._exit(9)")))
     (should (string-match-p
              "making the environment ended with status 9\nodd"
              (dualstack-sidecar-helper-error :requirements '("six"))))))
@@ -163,12 +171,13 @@
 (defun dualstack-sidecar-environment-test-with-slow-uv (body)
   "Call BODY with a file that is there once uv, which never ends, has begun."
   (let* ((begun (expand-file-name "begun" dualstack-sidecar-helper-directory))
-         (program (dualstack-sidecar-helper-program
-                   "uv" "for last; do :; done; mkdir -p \"$last\""
-                   (format "echo $$ >%s; exec sleep 60" begun)))
+         (program (dualstack-sidecar-helper-python
+                   "uv" "os.makedirs(sys.argv[-1], exist_ok=True)"
+                   (format "open(%S, 'w').close()" begun)
+                   "time.sleep(60)"))
          (exec-path (cons (file-name-directory program) exec-path))
          (process-environment
-          (cons (format "PATH=%s:%s" (file-name-directory program) (getenv "PATH"))
+          (cons (concat "PATH=" (file-name-directory program) path-separator (getenv "PATH"))
                 process-environment)))
     (funcall body begun)))
 

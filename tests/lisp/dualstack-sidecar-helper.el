@@ -89,6 +89,23 @@ Environments are kept there; sidecars are ended."
     (set-file-modes file #o755)
     file))
 
+(defun dualstack-sidecar-helper-python (name &rest prelude)
+  "Make NAME in bin a program: PRELUDE, lines of Python, and then Python itself.
+Return its full name."
+  (let ((script (apply #'dualstack-sidecar-helper-file (concat "bin/" name ".py")
+                       (append '("import os, subprocess, sys, time")
+                               prelude
+                               (list (format "python = [%S, *sys.argv[1:]]" dualstack-test-python)
+                                     "if os.name == 'posix':"
+                                     "    os.execv(python[0], python)"
+                                     "sys.exit(subprocess.call(python))")))))
+    (if (eq system-type 'windows-nt)
+        (dualstack-sidecar-helper-file (concat "bin/" name ".bat")
+                                       (format "@\"%s\" \"%s\" %%*" dualstack-test-python script))
+      (dualstack-sidecar-helper-program
+       name (format "exec %s %s \"$@\"" (shell-quote-argument dualstack-test-python)
+                    (shell-quote-argument script))))))
+
 (defun dualstack-sidecar-helper-wheel ()
   "Return the file of a wheel with the package tiny.
 Skip the test where Emacs could not run an environment that has it."

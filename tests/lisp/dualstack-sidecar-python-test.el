@@ -154,11 +154,15 @@ All sidecars are ended."
   (let* ((home (dualstack-sidecar--child-directory))
          (default-directory (dualstack-python-test-trap))
          (sidecar (dualstack-sidecar-start
-                   :auth nil :command '("sh" "-c" "pwd >&2; echo x"))))
+                   :auth nil
+                   :command (dualstack-test-python-command
+                             "import os, sys; print(os.getcwd(), file=sys.stderr); print('x')"))))
     (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))
     (should (string-match-p (concat "^" (regexp-quote (directory-file-name (file-truename home)))
                                     "$")
-                            (dualstack-sidecar--log-current (dualstack-sidecar-log sidecar))))))
+                            (subst-char-in-string
+                             ?\\ ?/ (dualstack-sidecar--log-current
+                                      (dualstack-sidecar-log sidecar)))))))
 
 (dualstack-python-test dualstack-python-directory-of-its-own
   "A home that others can write is not where children start."
@@ -209,24 +213,34 @@ All sidecars are ended."
   (let* ((own (file-name-directory (dualstack-python-test-module)))
          (default-directory (dualstack-python-test-trap))
          (process-environment
-          (append (list (format "PYTHONPATH=:%s:.:trap:~/lib:" own) "PYTHONSTARTUP=/my/own.py")
+          (append (list (concat "PYTHONPATH="
+                                (mapconcat #'identity (list "" own "." "trap" "~/lib" "")
+                                           path-separator))
+                        "PYTHONSTARTUP=/my/own.py")
                   process-environment))
          (sidecar (dualstack-sidecar-start :wait t :modules '("where"))))
     (should (equal (dualstack-python-test-call sidecar 'variable "PYTHONPATH") own))
     (should (equal (dualstack-python-test-call sidecar 'variable "PYTHONSTARTUP") "/my/own.py"))
     (should-not (dualstack-python-test-sprung))))
 
+(defun dualstack-python-test-as-on-windows (path)
+  "Return PATH, directories with colons in between, as Windows writes it."
+  (replace-regexp-in-string "\\(^\\|;\\)/" "\\1c:/"
+                            (subst-char-in-string ?: ?\; path)))
+
 (ert-deftest dualstack-python-environment ()
   "PYTHONPATH is only changed where it has to be."
-  (let ((path-separator ":"))
-    (pcase-dolist (`(,before ,after)
-                   '(("/a:/b" "/a:/b") ("" nil) (":" nil) ("a:b" nil) ("/a::/b" "/a:/b")
-                     ("/a:" "/a") ("~/a:/b" "/b") ("./a" nil)))
-      (let ((process-environment (cons (concat "PYTHONPATH=" before) process-environment)))
-        (let ((process-environment (dualstack-sidecar--child-environment)))
-          (should (equal (getenv "PYTHONPATH") after)))))
-    (let ((process-environment (cons "PYTHONPATH" process-environment)))
-      (should (eq (dualstack-sidecar--child-environment) process-environment)))))
+  (pcase-dolist (`(,before ,after)
+                 '(("/a:/b" "/a:/b") ("" nil) (":" nil) ("a:b" nil) ("/a::/b" "/a:/b")
+                   ("/a:" "/a") ("~/a:/b" "/b") ("./a" nil)))
+    (when (eq system-type 'windows-nt)
+      (setq before (dualstack-python-test-as-on-windows before)
+            after (and after (dualstack-python-test-as-on-windows after))))
+    (let ((process-environment (cons (concat "PYTHONPATH=" before) process-environment)))
+      (let ((process-environment (dualstack-sidecar--child-environment)))
+        (should (equal (getenv "PYTHONPATH") after)))))
+  (let ((process-environment (cons "PYTHONPATH" process-environment)))
+    (should (eq (dualstack-sidecar--child-environment) process-environment))))
 
 (dualstack-python-test dualstack-python-in-any-locale
   "A file in a folder with Chinese letters and blanks is read as UTF-8 in a GBK locale."
@@ -402,6 +416,11 @@ It has no settings, and an empty home."
     (delete-directory (expand-file-name "python" clone) t)
     (should (string-match-p "The directory python of the package"
                             (dualstack-python-test-emacs (expand-file-name "lisp" clone))))))
+
+(when (eq system-type 'windows-nt)
+  (dualstack-test-leave-out
+   "\\`dualstack-python-\\(?:first-that-is-new-enough\\|none\\|hello-from-a-clone\\|directory-of-its-own\\)\\'"
+   "their programs are shell scripts, or links; dualstack-windows-test.el has such programs"))
 
 (provide 'dualstack-sidecar-python-test)
 

@@ -294,6 +294,9 @@ The home directory on the other side is this test's."
           (should (= 0 (call-process dualstack-test-python nil nil nil file "hello" "--help"))))
       (delete-file file))))
 
+(when (eq system-type 'windows-nt)
+  (dualstack-test-leave-out "\\`dualstack-sidecar-remote" "needs ssh, sshd or sh, and Windows has none"))
+
 (provide 'dualstack-sidecar-remote-test)
 
 ;;; dualstack-sidecar-remote-test.el ends here

@@ -199,6 +199,9 @@ it in 200 tries, ours must always get its \"open\"."
                             "peer" nil "bücher.invalid" 80))))
     (should (string-match-p "xn--bcher-kva.invalid" (cadr err)))))
 
+(unless (gnutls-available-p)
+  (dualstack-test-leave-out "\\`dualstack-stream-tls" "needs an Emacs with GnuTLS: make test EMACS=..."))
+
 (provide 'dualstack-stream-test)
 
 ;;; dualstack-stream-test.el ends here

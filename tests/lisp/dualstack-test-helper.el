@@ -117,6 +117,17 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        ,@(nreverse keys)
        (dualstack-test-clean ,@body))))
 
+(defun dualstack-test-leave-out (regexp reason)
+  "Have one test that is skipped for REASON stand for those that REGEXP matches.
+It is for a group that cannot run on a system, and says how many they are."
+  (let ((names (cl-remove-if-not #'ert-test-boundp (apropos-internal regexp #'ert-test-boundp))))
+    (mapc #'ert-make-test-unbound names)
+    (ert-set-test (car names)
+                  (make-ert-test
+                   :name (car names)
+                   :body (lambda ()
+                           (ert-skip (format "stands for %d tests: %s" (length names) reason)))))))
+
 (defun dualstack-test--reason (reason)
   "Return REASON, what `ert-skip' or `skip-unless' gave, as a line."
   (if (stringp reason) reason
@@ -203,6 +214,18 @@ that `dualstack-test-server' makes of the rest."
          (port (dualstack-test-port (car servers))))
     (mapc #'delete-process servers)
     port))
+
+(defun dualstack-test-refused-p (text port &rest hosts)
+  "Return non-nil if TEXT is that PORT of each of HOSTS, in order, is refused.
+On Windows a refusal takes longer than what is waited for, and that is told."
+  (let ((said (cl-loop for outcome in '("Connection refused" "no answer within 0.5 s")
+                       collect (mapconcat (lambda (host) (format "%s:%d %s" host port outcome))
+                                          hosts "; "))))
+    (member text (if (eq system-type 'windows-nt) said (list (car said))))))
+
+(defconst dualstack-test-on-wine
+  (and (eq system-type 'windows-nt) (file-exists-p "c:/windows/system32/winepath.exe"))
+  "Non-nil if this is Wine, not Windows.")
 
 ;;;; Peers that are children
 

@@ -128,8 +128,7 @@ That is on first contact, and then with the family remembered."
       (let* ((dualstack-policy 'ipv4)
              (err (should-error (dualstack-open-network-stream "peer" nil "localhost" port)
                                 :type 'file-error)))
-        (should (equal (plist-get (nthcdr 3 err) :attempts)
-                       (format "127.0.0.1:%d Connection refused" port))))
+        (should (dualstack-test-refused-p (plist-get (nthcdr 3 err) :attempts) port "127.0.0.1")))
       (let ((dualstack-policy 'ipv6))
         (delete-process (dualstack-open-network-stream "peer" nil "localhost" port)))
       (let ((dualstack-preferred-family 'ipv6)
@@ -178,9 +177,8 @@ That is on first contact, and then with the family remembered."
       (should (eq 'ipv4 (dualstack-remembered-family port))))
     ;; And goes away: the error has both.
     (let ((err (should-error (dualstack-open-network-stream "peer" nil "localhost" port))))
-      (should (equal (plist-get (nthcdr 3 err) :attempts)
-                     (format "127.0.0.1:%d Connection refused; [::1]:%d Connection refused"
-                             port port))))
+      (should (dualstack-test-refused-p (plist-get (nthcdr 3 err) :attempts) port
+                                        "127.0.0.1" "[::1]")))
     (should-not (dualstack-remembered-family port))))
 
 (dualstack-deftest dualstack-error-shape ()
@@ -202,17 +200,14 @@ That is on first contact, and then with the family remembered."
                    (should-error (make-network-process
                                   :name "peer" :host "localhost"
                                   :service port :coding 'binary))))
-    (should (equal (last ours 2)
-                   (list :attempts
-                         (format "127.0.0.1:%d Connection refused; [::1]:%d Connection refused"
-                                 port port))))
+    (should (eq :attempts (car (last ours 2))))
+    (should (dualstack-test-refused-p (car (last ours)) port "127.0.0.1" "[::1]"))
     (should (string-match-p (format "Connection refused.*\\[::1\\]:%d" port)
                             (error-message-string ours)))
     (should (with-current-buffer "*dualstack-log*"
               (save-excursion
                 (goto-char (point-max))
-                (search-backward (format "peer: localhost:%d: 127.0.0.1:%d Connection refused"
-                                         port port)
+                (search-backward (format "peer: localhost:%d: %s" port (car (last ours)))
                                  nil t))))))
 
 (dualstack-deftest dualstack-timeout-error ()

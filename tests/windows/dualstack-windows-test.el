@@ -274,6 +274,129 @@ Emacs takes a socket for closed where it writes just when it begins to read."
        (lambda () (not (process-live-p (dualstack-sidecar-process sidecar)))))
       (kill-buffer (dualstack-sidecar-log sidecar)))))
 
+;;;; Names that are not ASCII
+
+(defconst dualstack-windows-hello
+  '(let ((sidecar (dualstack-sidecar-start :wait t :modules (list (getenv "MODULE")))))
+     (list (dualstack-epc-call (dualstack-sidecar-connection sidecar) 'own '("猫 ü"))
+           (progn (dualstack-sidecar-stop)
+                  (while (process-live-p (dualstack-sidecar-process sidecar))
+                    (accept-process-output nil 0.01))
+                  (file-directory-p (expand-file-name "~")))
+           (with-current-buffer (dualstack-sidecar-log sidecar)
+             (and (string-match-p "logged" (buffer-string)) t))))
+  "What an Emacs does that calls a function of a module of its own.")
+
+(dualstack-deftest dualstack-windows-folders-of-any-name ()
+  "Home, temporary and Emacs directories may have any letters, and the module's.
+A letter that the system's code page lacks cannot be in a variable of the
+environment: those have what it has, as Windows' own programs do."
+  (unless (eq system-type 'windows-nt)
+    (ert-skip "needs Windows"))
+  (dolist (name '("用户 张三" "Zoë Müller"))
+    (let* ((short (lambda (directory) (or (w32-short-file-name directory) directory)))
+           (place (file-name-as-directory
+                   (expand-file-name name (make-temp-file "dualstack" t))))
+           (directories (mapcar (lambda (each)
+                                  (let ((directory (expand-file-name each place)))
+                                    (make-directory directory t)
+                                    (funcall short directory)))
+                                '("家 home" "Temp é" "Emacs 目录")))
+           (module (expand-file-name "模块 m.py" place))
+           (coding-system-for-write 'utf-8-unix))
+      (write-region "import sys
+def own(text):
+    print('logged', text, file=sys.stderr, flush=True)
+    return text + ' 你好'
+" nil module nil 'silent)
+      (let ((process-environment
+             (append (cl-mapcar (lambda (variable directory) (concat variable "=" directory))
+                                '("HOME" "TEMP" "EMACSDATA_")
+                                directories)
+                     (list (concat "TMP=" (cadr directories))
+                           (concat "MODULE=" (funcall short module)))
+                     process-environment)))
+        (should (equal '("猫 ü 你好" t t)
+                       (dualstack-test-emacs
+                        nil
+                        `(setq dualstack-python ,dualstack-test-python
+                               user-emacs-directory ,(file-name-as-directory
+                                                      (nth 2 directories)))
+                        '(require 'dualstack-sidecar)
+                        dualstack-windows-hello))))
+      (delete-directory (file-name-directory (directory-file-name place)) t))))
+
+;;;; Which Python
+
+(defun dualstack-windows-program (directory name &rest lines)
+  "Make NAME in DIRECTORY a program, a batch file of LINES."
+  (let ((coding-system-for-write 'raw-text-dos))
+    (write-region (mapconcat (lambda (line) (concat "@" line "\n")) lines "") nil
+                  (expand-file-name (concat name ".bat") directory) nil 'silent)))
+
+(dualstack-deftest dualstack-windows-which-python ()
+  "The store's stub and what is too old are passed over, soon, and once."
+  (unless (eq system-type 'windows-nt)
+    (ert-skip "needs Windows"))
+  (let* ((bin (make-temp-file "bin" t))
+         (exec-path (list bin))
+         (process-environment (cons (concat "PATH=" bin) process-environment))
+         (dualstack-python nil)
+         (dualstack-sidecar--pythons nil)
+         (complaint (lambda ()
+                      (setq dualstack-sidecar--pythons nil)
+                      (cadr (should-error (dualstack-sidecar-python)
+                                          :type 'dualstack-sidecar-error)))))
+    (unwind-protect
+        (progn
+          (should (string-match-p "There is no Python on the path; type: winget"
+                                  (funcall complaint)))
+          (dualstack-windows-program
+           bin "python3"
+           "echo Python was not found; run without arguments to install from the Microsoft Store 1>&2"
+           "exit 49")
+          (should (string-match-p "python3.bat is only a stub of the Microsoft Store; type: winget"
+                                  (funcall complaint)))
+          (dualstack-windows-program bin "python" "echo dualstack 3.8 2f78")
+          (should (string-match-p "python.*is Python 3.8, and 3.10 or later is needed"
+                                  (funcall complaint)))
+          (dualstack-windows-program bin "python3" (format "\"%s\" %%*" dualstack-test-python))
+          (setq dualstack-sidecar--pythons nil)
+          ;; The Python that it has started.
+          (should (file-equal-p (dualstack-sidecar-python) dualstack-test-python))
+          ;; Without batch files in between, which take Wine most of the time.
+          (let ((exec-path (list (file-name-directory dualstack-test-python)))
+                (start (float-time)))
+            (should (file-equal-p (dualstack-sidecar-python) dualstack-test-python))
+            (message "which Python: %.2f s" (- (float-time) start)))
+          (let ((start (float-time)))
+            (dualstack-sidecar-python)
+            (should (< (- (float-time) start) 0.3))))
+      (delete-directory bin t))))
+
+;;;; A port of both families
+
+(dualstack-deftest dualstack-windows-make-server ()
+  "A server whose port is drawn has one number at both addresses, told or not."
+  (unless (eq system-type 'windows-nt)
+    (ert-skip "needs Windows"))
+  (dotimes (_ 10)
+    (let* ((servers (dualstack-make-server :name "drawn" :service t :noquery t
+                                           :filter #'ignore :sentinel #'ignore))
+           (ports (mapcar (lambda (server) (process-contact server :service)) servers)))
+      (unwind-protect
+          (progn
+            (should (= 2 (length servers)))
+            (should (integerp (car ports)))
+            (should (equal (car ports) (cadr ports)))
+            (dolist (address (list (dualstack-loopback-address 'ipv4 (car ports))
+                                   (dualstack-loopback-address 'ipv6 (car ports))))
+              (let ((client (make-network-process :name "client" :remote address :service nil
+                                                  :noquery t :sentinel #'ignore)))
+                (should (eq 'open (process-status client)))
+                (delete-process client))))
+        (mapc #'dualstack-test-close servers)))))
+
 (provide 'dualstack-windows-test)
 
 ;;; dualstack-windows-test.el ends here

@@ -9,9 +9,12 @@ import os
 import select
 import socket
 import stat
+import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 # Where a write cannot be told not to wait, a stream that takes anything takes as much at once.
@@ -26,8 +29,13 @@ class PipeEnd:
     The methods are those of a socket that a `Peer` uses.
     """
 
-    def __init__(self, reading: int, writing: int) -> None:
-        """Use the descriptors READING and WRITING, and close the latter in the end."""
+    def __init__(
+        self, reading: int, writing: int, *, ended: Callable[[], object] | None = None
+    ) -> None:
+        """Use the descriptors READING and WRITING, and close the latter in the end.
+
+        Where what is read cannot be watched beside reading, on Windows, ENDED is called at its end.
+        """
         self._reading = reading
         self._writing = writing
         self._open = True
@@ -39,9 +47,12 @@ class PipeEnd:
             _widen(each)
         # What `recv` waits for, too: a byte there ends it.
         self._wake = os.pipe() if self._polls else None
+        self._pump = None if self._polls else _Pump(reading, ended)
 
     def recv(self, size: int) -> bytes:
         """Return up to SIZE bytes, or none at the end."""
+        if self._pump:
+            return self._pump.recv(size)
         if self._wake:
             poll = select.poll()
             poll.register(self._reading, select.POLLIN)
@@ -76,8 +87,11 @@ class PipeEnd:
             self._open = False
             with contextlib.suppress(OSError):
                 os.close(self._writing)
-        if how != socket.SHUT_WR and self._wake:
-            os.write(self._wake[1], b"x")
+        if how != socket.SHUT_WR:
+            if self._wake:
+                os.write(self._wake[1], b"x")
+            if self._pump:
+                self._pump.stop()
 
     def getpeername(self) -> NoReturn:
         """Raise OSError: the other end has no name."""
@@ -89,6 +103,61 @@ class PipeEnd:
         wake, self._wake = self._wake, None
         for each in wake or ():
             os.close(each)
+
+
+class _Pump:
+    """Reads a descriptor in a thread of its own: on Windows nothing ends a read but its data.
+
+    What was read and not taken is bounded, and so is what the other end can send.
+    """
+
+    def __init__(self, descriptor: int, ended: Callable[[], object] | None) -> None:
+        """Read DESCRIPTOR, and call ENDED, unless that is None, at its end."""
+        self._descriptor = descriptor
+        self._ended = ended
+        self._condition = threading.Condition()
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._over = False
+        threading.Thread(target=self._run, daemon=True, name="dualstack-epc reader").start()
+
+    def _run(self) -> None:
+        """Read until the end, or until nobody wants more."""
+        with contextlib.suppress(OSError):
+            while data := os.read(self._descriptor, BLOCKING_PIECE):
+                with self._condition:
+                    self._pieces.append(data)
+                    self._size += len(data)
+                    self._condition.notify_all()
+                    self._condition.wait_for(lambda: self._size < WIDTH or self._over)
+                    if self._over:
+                        return
+        with self._condition:
+            self._over = True
+            self._condition.notify_all()
+        if self._ended:
+            self._ended()
+
+    def recv(self, size: int) -> bytes:
+        """Return up to SIZE bytes, or none at the end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._pieces or self._over)
+            if not self._pieces:
+                return b""
+            piece = self._pieces.popleft()
+            if len(piece) > size:
+                self._pieces.appendleft(piece[size:])
+                piece = piece[:size]
+            self._size -= len(piece)
+            self._condition.notify_all()
+            return piece
+
+    def stop(self) -> None:
+        """Have `recv` return nothing from now on."""
+        with self._condition:
+            self._over = True
+            self._pieces.clear()
+            self._condition.notify_all()
 
 
 def wait_for_hangup(descriptor: int) -> None:

@@ -140,7 +140,7 @@ def _run_stdio(  # noqa: PLR0913, what it needs of the options
 def _take_stdout(log_file: str | None) -> TextIO:
     """Return standard output; from now on what is printed goes to LOG_FILE or standard error."""
     sys.stdout.flush()
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     if log_file:
         log_file = os.path.abspath(log_file)  # noqa: PTH100, pathlib takes time to load
         _open_log(log_file)

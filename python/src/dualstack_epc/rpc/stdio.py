@@ -37,7 +37,7 @@ def serve(
         threading.Thread(
             target=_watch, args=(stdin, hung_up), daemon=True, name="dualstack-epc hangup"
         ).start()
-    pipe = PipeEnd(stdin, output)
+    pipe = PipeEnd(stdin, output, ended=hung_up)
     log = _Log() if pass_log else None
     on_signal(lambda: pipe.shutdown(socket.SHUT_RD))
     try:
