@@ -16,9 +16,9 @@ Each file of tests, ERT's and pytest's, runs in a process of its own with a time
 a copy of the tree, as the compiled Lisp is that Emacs's own.  FILEs are names of such files without
 a directory.
 
-A test that fails is run again, alone, up to twice, and it is said if it passes then: that Emacs
-loses one event of a connection in about a hundred, and takes one connect in some hundreds for
-failed, whatever package asks for it (REPORT-TO-EMACS.txt).
+A test that fails is run again, alone, and it is said if it passes then; it counts as failed all the
+same.  That Emacs loses one event of a connection in about a hundred, and takes one connect in some
+hundreds for failed, whatever package asks for it (REPORT-TO-EMACS.txt).
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 from run import Counts, read_ert, read_report  # noqa: E402, it is in the directory above
 
 TIME_LIMIT = 600  # seconds for one file
-AGAIN = 2  # times that a test which has failed is run again
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
 BUILT = ROOT / ".cache/windows"
 COPIED = ["lisp", "python", "tests", "README.org", "README.zh-CN.org", "NEWS.org", "LICENSE", ".ci"]
@@ -226,29 +225,22 @@ class Windows:
         return counts, [] if status is None else sorted(set(failed))
 
 
-def insist(
+def run_twice(
     run_file: Callable[[str, str | None], tuple[Counts, list[str]]], file: str, only: str | None
 ) -> Counts:
-    """Run the tests of FILE by RUN_FILE, as that, and again those that failed.
+    """Run the tests of FILE that match ONLY by RUN_FILE; return the counts.
 
-    One that passes the second or third time is said.
+    Run those that failed again, and say which pass then: what fails stays counted as failed.
     """
-    total, failed = run_file(file, only)
-    for time_ in range(2, AGAIN + 2):
-        if not failed:
-            break
-        pattern = "\\|".join(f"\\`{name}\\'" for name in failed)
-        counts, still = run_file(
-            file, pattern if run_file.__name__ == "ert" else "\\|".join(failed)
+    counts, failed = run_file(file, only)
+    if failed:
+        again = "\\|".join(
+            f"\\`{name}\\'" if run_file.__name__ == "ert" else name for name in failed
         )
+        _, still = run_file(file, again)
         for name in sorted(set(failed) - set(still)):
-            print(f"  run {time_} passed: {name}", flush=True)
-        if counts.passed + counts.failed == 0:
-            break
-        total.passed += total.failed - counts.failed
-        total.failed = counts.failed
-        failed = still
-    return total
+            print(f"  {name} failed, and passed when it was run again", flush=True)
+    return counts
 
 
 def commands() -> tuple[list[str], list[str]]:
@@ -340,7 +332,7 @@ def main() -> None:
                     if options.files and path.name not in options.files:
                         continue
                     began = time.monotonic()
-                    counts = insist(one, path.relative_to(windows.tree).as_posix(), options.only)
+                    counts = run_twice(one, path.relative_to(windows.tree).as_posix(), options.only)
                     took = time.monotonic() - began
                     print(f"  {path.stem:<32} {counts}, {took:.0f} s", flush=True)
                     total.add(counts)
