@@ -199,6 +199,9 @@ It is read from the file that getservbyname reads; Lisp cannot call that."
   "Signal an error unless HOST can be the name of a host."
   (cond ((not (and (stringp host) (string-match-p "[^[:space:]]" host)))
          (error "No host %S: give a name or an address, such as \"localhost\"" host))
+        ((string-match "\\`[a-z+]+://\\(?:[^/@]*@\\)?\\(\\[[^]/]*\\]\\|[^]/:[]*\\)" host)
+         (error "%S is a URL: give %S as host" host
+                (dualstack-address--bare-host (match-string 1 host))))
         ((string-match "\\`\\(\\[.*\\]\\|[^][:]+\\):\\([0-9]+\\)\\'" host)
          (let ((port (match-string 2 host)))
            (error "The host %S has a port in it: give %S as host and %s as port"
@@ -214,8 +217,14 @@ See RFC 3986 section 3.2.2."
 (defun dualstack-address--encode-host (host)
   "Return HOST as the resolver takes it, in ASCII (RFC 3492)."
   (if (multibyte-string-p host)
-      (puny-encode-domain host)
+      (progn (require 'puny)
+             (puny-encode-domain host))
     host))
+
+(defun dualstack-address--with-port (host port)
+  "Return HOST and PORT as \"HOST:PORT\", an IPv6 address in brackets.
+See RFC 3986 section 3.2."
+  (format (if (string-match-p "\\`[^[].*:" host) "[%s]:%s" "%s:%s") host port))
 
 (provide 'dualstack-address)
 

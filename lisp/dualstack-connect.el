@@ -25,6 +25,7 @@
 ;;; Code:
 
 (require 'comint)
+(require 'subr-x)
 (require 'dualstack)
 (require 'dualstack-view)
 
@@ -45,11 +46,12 @@ which address answered and how long that took, or offer to diagnose why none
 did."
   (interactive (dualstack-connect--read-peer))
   (let* ((service (dualstack-address--port port))
-         (name (format "dualstack %s:%s" host service))
+         (peer (dualstack-address--with-port host service))
+         (name (format "dualstack %s" peer))
          (buffer (format "*%s*" name))
          (start (float-time)))
     (unless (comint-check-proc buffer)
-      (message "Connecting to %s:%s... (C-g to quit)" host service)
+      (message "Connecting to %s... (C-g to quit)" peer)
       (condition-case err
           (dualstack-connect--open buffer name host service)
         (file-error
@@ -70,24 +72,34 @@ did."
                           (interactive)
                           (dualstack-diagnose host port)))
     (set-transient-map map)
-    (user-error "Cannot connect to %s:%s: %s; type d to see why" host port
+    (user-error "Cannot connect to %s: %s; type d to see why"
+                (dualstack-address--with-port host port)
                 (if (stringp (nth 2 err)) (nth 2 err) (dualstack-view--error err)))))
 
 (defun dualstack-connect--read-peer ()
-  "Read a host and a port, and return them as a list."
-  (list (read-string "Host (default localhost): " nil nil "localhost")
-        (dualstack-connect--read-port)))
+  "Read a host and a port, and return them as a list.
+What is wrong with either is signalled as the user's error."
+  (condition-case err
+      (let ((host (string-trim
+                   (read-string "Host (default localhost): " nil nil "localhost"))))
+        (dualstack-address--check-host host)
+        (let ((port (dualstack-address--port (string-trim (dualstack-connect--read-port)))))
+          (add-to-history 'dualstack-connect--history (format "%s" port))
+          (list host port)))
+    (user-error (signal (car err) (cdr err)))
+    (error (user-error "%s" (error-message-string err)))))
 
 (defun dualstack-connect--read-port ()
   "Read a port, with completion over those used before."
-  (let ((port (completing-read (if dualstack-connect--history
-                                   (format "Port (default %s): "
-                                           (car dualstack-connect--history))
-                                 "Port: ")
-                               dualstack-connect--history nil nil nil
-                               'dualstack-connect--history
-                               (car dualstack-connect--history))))
-    (when (string= port "")
+  (let* ((history-add-new-input nil)    ; It may be no port.
+         (port (completing-read (if dualstack-connect--history
+                                    (format "Port (default %s): "
+                                            (car dualstack-connect--history))
+                                  "Port: ")
+                                dualstack-connect--history nil nil nil
+                                'dualstack-connect--history
+                                (car dualstack-connect--history))))
+    (when (string= (string-trim port) "")
       (user-error "No port: type the number that the server listens on"))
     port))
 

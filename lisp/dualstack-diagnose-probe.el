@@ -60,7 +60,8 @@ HOST, or nil.  EXCLUDED is the range of ports that Windows keeps, a cons."
   "Gather the facts about HOST and PORT, then call THEN with them.
 Return a function of no arguments that gives this up."
   (dualstack-address--check-host host)
-  (let ((run (list nil))
+  (let ((host (dualstack-address--bare-host host))
+        (run (list nil))
         (start (float-time)))
     (dualstack-diagnose-probe--resolve
      host port run

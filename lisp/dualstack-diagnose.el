@@ -50,17 +50,19 @@
             (and cure (dualstack-diagnose--paragraph "Cure:    " 'bold cure)))))
 
 (defun dualstack-diagnose--paragraph (label face text)
-  "Return LABEL in FACE and TEXT after it as lines of at most 79 columns."
+  "Return LABEL in FACE and TEXT after it as lines of at most 79 columns.
+A narrow window wraps them below TEXT."
   (let ((indent (make-string (length label) ?\s)))
     (with-temp-buffer
       (insert text)
       (let ((fill-column (- 79 (length label)))
             (sentence-end-double-space nil))
         (fill-region (point-min) (point-max)))
-      (concat (propertize label 'face face)
-              (mapconcat #'identity (split-string (buffer-string) "\n" t)
-                         (concat "\n" indent))
-              "\n"))))
+      (propertize (concat (propertize label 'face face)
+                          (mapconcat #'identity (split-string (buffer-string) "\n" t)
+                                     (concat "\n" indent))
+                          "\n")
+                  'wrap-prefix indent))))
 
 (defun dualstack-diagnose--evidence (facts picture)
   "Return what was found out, FACTS, as lines, with PICTURE or a drawing."
@@ -91,7 +93,7 @@
   "Return the line about the name of FACTS."
   (let ((host (dualstack-diagnose--facts-host facts))
         (addresses (dualstack-diagnose--facts-addresses facts)))
-    (concat (propertize (format "%s:%s" host (dualstack-diagnose--facts-port facts))
+    (concat (propertize (dualstack-address--with-port host (dualstack-diagnose--facts-port facts))
                         'face 'bold)
             (cond ((null addresses) " does not resolve\n")
                   ((dualstack-localhost-p host) ", tried at both loopback addresses\n")
@@ -140,12 +142,15 @@
   "Major mode for a diagnosis.
 
 \\{dualstack-diagnose-mode-map}"
-  (setq-local revert-buffer-function (lambda (&rest _) (dualstack-diagnose--run)))
+  (setq-local revert-buffer-function #'dualstack-diagnose--again)
   (dualstack-view--bookmark #'dualstack-diagnose--bookmark #'dualstack-diagnose-bookmark-jump)
   (add-hook 'kill-buffer-hook #'dualstack-diagnose--give-up nil t)
+  (add-hook 'change-major-mode-hook #'dualstack-diagnose--give-up nil t)
   (add-hook 'pre-redisplay-functions #'dualstack-diagnose--follow-theme nil t)
   (dualstack-view--setup 'dualstack-diagnose-mode dualstack-diagnose-mode-map
-                        dualstack-diagnose--keys))
+                        dualstack-diagnose--keys)
+  (setq-local truncate-lines nil)
+  (setq-local word-wrap t))
 
 (dualstack-view--only-in 'dualstack-diagnose-mode
                         '(dualstack-diagnose-copy dualstack-diagnose-cure
@@ -160,6 +165,9 @@
 (defvar-local dualstack-diagnose--cancel nil
   "A function that gives up what is being gathered, or nil.")
 
+(defvar-local dualstack-diagnose--places nil
+  "Where point and the windows were when this diagnosis was repeated, or nil.")
+
 (defvar-local dualstack-diagnose--colors nil
   "The colors that this buffer's picture is drawn in, or nil if there is none.")
 
@@ -169,18 +177,27 @@
 The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[revert-buffer] tries them again."
   (interactive (dualstack-connect--read-peer))
   (dualstack-address--check-host host)
-  (let ((peer (list host (dualstack-address--port port))))
+  (let ((peer (list (dualstack-address--bare-host host) (dualstack-address--port port))))
     (with-current-buffer (get-buffer-create "*dualstack-diagnose*")
       (dualstack-diagnose-mode)
       (setq dualstack-diagnose--peer peer)
       (dualstack-diagnose--run)
       (pop-to-buffer (current-buffer)))))
 
+(defun dualstack-diagnose--name ()
+  "Return the host and port of this buffer as a string."
+  (apply #'dualstack-address--with-port dualstack-diagnose--peer))
+
 (defun dualstack-diagnose--give-up ()
   "Give up what is being gathered for this buffer."
   (when dualstack-diagnose--cancel
     (funcall dualstack-diagnose--cancel)
     (setq dualstack-diagnose--cancel nil)))
+
+(defun dualstack-diagnose--again (&rest _)
+  "Gather the facts for this buffer again, and come back to the same line."
+  (setq dualstack-diagnose--places (or dualstack-diagnose--places (dualstack-view--places)))
+  (dualstack-diagnose--run))
 
 (defun dualstack-diagnose--run ()
   "Gather the facts for this buffer, and show them when they are there."
@@ -189,7 +206,7 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
   (let ((inhibit-read-only t)
         (buffer (current-buffer)))
     (erase-buffer)
-    (insert (apply #'format "Trying %s:%s...\n" dualstack-diagnose--peer))
+    (insert (format "Trying %s...\n" (dualstack-diagnose--name)))
     (setq dualstack-diagnose--cancel
           (apply #'dualstack-diagnose--probe
                  (append dualstack-diagnose--peer
@@ -202,13 +219,13 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
   "Show FACTS in this buffer."
   (setq dualstack-diagnose--cancel nil
         dualstack-diagnose--facts facts)
-  (let ((inhibit-read-only t))
-    (erase-buffer)
-    (insert (dualstack-diagnose--answer facts))
-    (dualstack-diagnose--insert-buttons)
-    (insert "\n" (dualstack-diagnose--evidence facts (dualstack-diagnose--picture facts)))
-    (set-buffer-modified-p nil)
-    (goto-char (point-min))))
+  (dualstack-view--fill
+   (lambda ()
+     (insert (dualstack-diagnose--answer facts))
+     (dualstack-diagnose--insert-buttons)
+     (insert "\n" (dualstack-diagnose--evidence facts (dualstack-diagnose--picture facts))))
+   (or dualstack-diagnose--places '((1 . 0))))
+  (setq dualstack-diagnose--places nil))
 
 (defun dualstack-diagnose--insert-buttons ()
   "Insert buttons for what can be done about this diagnosis."
@@ -234,13 +251,19 @@ The addresses are tried in the background; \\<dualstack-diagnose-mode-map>\\[rev
 ;;;; Pictures
 
 (defun dualstack-diagnose--picture (facts)
-  "Return a string with the waterfall of FACTS as an image, or nil."
+  "Return a string with the waterfall of FACTS as an image, or nil.
+It is empty where a drawing in characters would not fit."
   (setq dualstack-diagnose--colors nil)
-  (when (and (display-graphic-p)
-             (image-type-available-p 'svg)
-             (dualstack-diagnose--facts-probes facts))
-    (setq dualstack-diagnose--colors (dualstack-diagnose-draw--colors))
-    (concat (propertize "[waterfall]" 'display (dualstack-diagnose--image facts)) "\n")))
+  (cond ((null (dualstack-diagnose--facts-probes facts)) nil)
+        ((and (display-graphic-p) (image-type-available-p 'svg))
+         (setq dualstack-diagnose--colors (dualstack-diagnose-draw--colors))
+         (concat (propertize "[waterfall]" 'display (dualstack-diagnose--image facts)) "\n"))
+        ((dualstack-diagnose--narrow-p) "")))
+
+(defun dualstack-diagnose--narrow-p ()
+  "Return non-nil if a window that shows this buffer has less than 79 columns."
+  (cl-some (lambda (window) (< (window-body-width window) 79))
+           (get-buffer-window-list nil nil t)))
 
 (defun dualstack-diagnose--image (facts)
   "Return the waterfall of FACTS as an image."
@@ -306,7 +329,7 @@ It has no user names or paths in it."
 
 (defun dualstack-diagnose--bookmark ()
   "Return what a bookmark of this diagnosis has, see `dualstack-view--bookmark'."
-  `(,(apply #'format "Diagnosis of %s:%s" dualstack-diagnose--peer)
+  `(,(format "Diagnosis of %s" (dualstack-diagnose--name))
     (peer . ,dualstack-diagnose--peer)))
 
 ;;;###autoload

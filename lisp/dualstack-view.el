@@ -37,9 +37,12 @@
 (defun dualstack-view--map (name parent keys)
   "Return a keymap with KEYS and a menu called NAME of the same commands.
 KEYS is a list of (KEY COMMAND LABEL EVIL-KEY), all but COMMAND strings.
-PARENT is the keymap of the parent mode; TAB moves between buttons."
+PARENT is the keymap of the parent mode; n and p move by lines, TAB moves
+between buttons."
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map (make-composed-keymap button-buffer-map parent))
+    (define-key map "n" #'next-line)
+    (define-key map "p" #'previous-line)
     (pcase-dolist (`(,key ,command . ,_) keys)
       (define-key map (kbd key) command))
     (easy-menu-define nil map nil
@@ -156,23 +159,29 @@ left alone."
           ((not mark-active)
            (revert-buffer)))))
 
-(defun dualstack-view--fill (function)
+(defun dualstack-view--fill (function &optional places)
   "Call FUNCTION, to insert all that the current buffer has to show.
-Point and the window's start stay in their lines, also in other windows."
-  (let* ((inhibit-read-only t)
-         (places (mapcar (lambda (window)
-                           (list window
-                                 (dualstack-view--place (window-point window))
-                                 (line-number-at-pos (window-start window))))
-                         (get-buffer-window-list nil nil t)))
-         (place (dualstack-view--place (point))))
+Point and the window's start stay in their lines, also in other windows, or
+go to PLACES, which `dualstack-view--places' returned before."
+  (let ((inhibit-read-only t)
+        (places (or places (dualstack-view--places))))
     (erase-buffer)
     (funcall function)
     (set-buffer-modified-p nil)
-    (goto-char (dualstack-view--position place))
-    (pcase-dolist (`(,window ,place ,start) places)
-      (set-window-point window (dualstack-view--position place))
-      (set-window-start window (dualstack-view--position (cons start 0)) t))))
+    (goto-char (dualstack-view--position (car places)))
+    (pcase-dolist (`(,window ,place ,start) (cdr places))
+      (when (eq (current-buffer) (window-buffer window))
+        (set-window-point window (dualstack-view--position place))
+        (set-window-start window (dualstack-view--position (cons start 0)) t)))))
+
+(defun dualstack-view--places ()
+  "Return where point and the windows of the current buffer are, for later."
+  (cons (dualstack-view--place (point))
+        (mapcar (lambda (window)
+                  (list window
+                        (dualstack-view--place (window-point window))
+                        (line-number-at-pos (window-start window))))
+                (get-buffer-window-list nil nil t))))
 
 (defun dualstack-view--place (position)
   "Return the line and column of POSITION."

@@ -159,8 +159,9 @@ What its families did is remembered; what went wrong is logged."
         (dualstack--learn (dualstack--peer args) winner attempts)
       (dualstack-memory--note (dualstack--peer args) 'answered nil))
     (unless (and winner (null (cdr attempts)))
-      (dualstack-log "%s: %s:%s: %s" (plist-get args :name)
-                     (plist-get args :host) (plist-get args :service)
+      (dualstack-log "%s: %s: %s" (plist-get args :name)
+                     (dualstack-address--with-port (plist-get args :host)
+                                                   (plist-get args :service))
                      (dualstack--describe-attempts attempts args)))))
 
 (defun dualstack--peer (args)

@@ -168,6 +168,12 @@
     (call-interactively #'dualstack-forget)
     (should-not (dualstack-remembered-family peer))))
 
+(ert-deftest dualstack-address-loads-what-it-needs ()
+  "A host that is not ASCII is encoded in an Emacs that has not loaded puny."
+  (should (equal "xn--bcher-kva.example"
+                 (dualstack-test-emacs
+                  nil '(dualstack-address--encode-host (string ?b #xfc ?c ?h ?e ?r ?. ?e ?x ?a ?m ?p ?l ?e))))))
+
 (provide 'dualstack-address-test)
 
 ;;; dualstack-address-test.el ends here

@@ -65,6 +65,29 @@
     (should (string-match-p (format "127.0.0.1:%d [Cn][^;]*; \\[::1\\]:%d" port port)
                             (error-message-string err)))))
 
+(ert-deftest dualstack-connect-reads-a-peer ()
+  "What is typed is trimmed; what is no host or port is the user's error, and not kept."
+  (let ((dualstack-connect--history nil))
+    (cl-flet ((type (host port)
+                (cl-letf (((symbol-function 'read-string) (lambda (&rest _) host))
+                          ((symbol-function 'completing-read)
+                           (lambda (_prompt _table _predicate _match _initial history &rest _)
+                             (when history-add-new-input (add-to-history history port))
+                             port)))
+                  (condition-case err
+                      (dualstack-connect--read-peer)
+                    (user-error (cadr err))))))
+      (should (equal (type " localhost " " 8080 ") '("localhost" 8080)))
+      (should (equal dualstack-connect--history '("8080")))
+      (should (string-match-p "\\`No host" (type "  " "80")))
+      (should (string-match-p "\\`No port" (type "localhost" " ")))
+      (should (string-match-p "out of range" (type "localhost" "70000")))
+      (should (string-match-p "Unknown service \"x\"" (type "localhost" "x")))
+      (should (equal (type "http://localhost:8080/path" "80")
+                     "\"http://localhost:8080/path\" is a URL: give \"localhost\" as host"))
+      (should (string-match-p "\"::1\" as host" (type "http://u:p@[::1]:8080" "80")))
+      (should (equal dualstack-connect--history '("8080"))))))
+
 (provide 'dualstack-connect-test)
 
 ;;; dualstack-connect-test.el ends here

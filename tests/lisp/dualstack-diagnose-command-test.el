@@ -131,6 +131,9 @@
             (should-not (dualstack-remembered-family port))
             (call-interactively (key-binding "g"))
             (dualstack-test-wait done)
+            ;; Point is where it was.
+            (should (looking-back "\\[Forget what" (line-beginning-position)))
+            (goto-char (point-min))
             (search-forward "Turn on dualstack-mode")
             (push-button (1- (point)))
             (should dualstack-mode)
@@ -142,6 +145,52 @@
               (should (equal dualstack-diagnose--peer (list "localhost" port)))))
           (call-interactively (key-binding "g"))
           (kill-buffer))))))
+
+(dualstack-deftest dualstack-diagnose-another-meanwhile ()
+  "A second diagnosis gives the first up; so does another mode for the buffer."
+  (dualstack-test-with-stall (silent "--family" "ipv6" "--black-hole")
+    (dualstack-diagnose-test-with-hello (port "ipv4")
+      (save-window-excursion
+        (cl-flet ((begin () (dualstack-diagnose "localhost" silent)
+                         (car (last dualstack-async--races))))
+          (let ((race (begin)))
+            (dualstack-diagnose "localhost" port)
+            (should (eq 'cancelled (dualstack-race--state race))))
+          (with-current-buffer "*dualstack-diagnose*"
+            (dualstack-test-wait (lambda () dualstack-diagnose--facts))
+            (should (= port (dualstack-diagnose--facts-port dualstack-diagnose--facts)))
+            (let ((race (begin)))
+              (fundamental-mode)
+              (should (eq 'cancelled (dualstack-race--state race))))
+            (kill-buffer)))))))
+
+(dualstack-deftest dualstack-diagnose-narrow ()
+  "A narrow window wraps the verdict, and has no drawing; the copy has it."
+  (let ((facts (dualstack-diagnose-test-made
+                '(("::1" "Connection refused" 2.0) ("127.0.0.1" open 0.001 quiet)))))
+    (save-window-excursion
+      (with-temp-buffer
+        (dualstack-diagnose-mode)
+        (setq dualstack-diagnose--peer '("localhost" 8080))
+        (should-not truncate-lines)
+        (dualstack-diagnose--show facts)
+        (should (string-match-p "|xxxx" (buffer-string)))
+        (switch-to-buffer (current-buffer))
+        (cl-letf (((symbol-function 'window-body-width) (lambda (&rest _) 40)))
+          (dualstack-diagnose--show facts))
+        (should (get-text-property (point-min) 'wrap-prefix))
+        (should-not (string-match-p "|xxxx" (buffer-string)))
+        (should (string-match-p "Plain Emacs needs 2.00 s" (buffer-string)))
+        (should (string-match-p "|xxxx" (dualstack-diagnose--report facts)))))))
+
+(dualstack-deftest dualstack-diagnose-of-a-literal ()
+  "An address is understood with brackets and without, and shown with them."
+  (dualstack-test-with-servers ((server 'ipv6))
+    (dolist (host '("::1" "[::1]"))
+      (let ((facts (dualstack-diagnose-test-facts host (dualstack-test-port server))))
+        (should (dualstack-diagnose--open facts))
+        (should (string-match-p (format "^\\[::1]:%d" (dualstack-test-port server))
+                                (dualstack-diagnose--text facts)))))))
 
 (dualstack-deftest dualstack-diagnose-from-a-failed-connect ()
   "After M-x dualstack-connect has failed, d diagnoses."

@@ -47,6 +47,8 @@
         (should (string-match-p (regexp-quote (format "%s %s" key label)) header-line-format))
         (should (where-is-internal command (current-local-map) nil)))
       (should (lookup-key (current-local-map) [menu-bar]))
+      (should (eq 'next-line (key-binding (kbd "n"))))
+      (should (eq 'previous-line (key-binding (kbd "p"))))
       (should (eq 'forward-button (key-binding (kbd "TAB")))))))
 
 (declare-function command-completion-default-include-p "simple" (symbol buffer))
