@@ -261,7 +261,7 @@ It is empty where a drawing in characters would not fit."
         ((dualstack-diagnose--narrow-p) "")))
 
 (defun dualstack-diagnose--narrow-p ()
-  "Return non-nil if a window that shows this buffer has less than 79 columns."
+  "Return non-nil if a window of this buffer has less than 79 columns."
   (cl-some (lambda (window) (< (window-body-width window) 79))
            (get-buffer-window-list nil nil t)))
 
