@@ -235,10 +235,13 @@ come before it."
 (defun dualstack-sidecar--give-up (sidecar reason)
   "Note that SIDECAR does not run for REASON, or does not run any longer."
   (let ((broken (dualstack-sidecar--broken sidecar)))
-    (if broken
-        (dualstack-sidecar--crash sidecar (format "its connection is gone: %s; %s"
-                                                  broken reason))
-      (dualstack-sidecar--fail sidecar reason))))
+    (cond (broken
+           (dualstack-sidecar--crash sidecar (format "its connection is gone: %s; %s"
+                                                     broken reason)))
+          ((dualstack-sidecar--reconnecting-p sidecar)
+           (dualstack-sidecar--crash sidecar reason))
+          (t
+           (dualstack-sidecar--fail sidecar reason)))))
 
 (defun dualstack-sidecar--mourn (sidecar connection)
   "Let the child of SIDECAR say within a moment why CONNECTION has ended."

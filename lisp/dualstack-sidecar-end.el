@@ -31,6 +31,7 @@
 (require 'dualstack-epc)
 (require 'dualstack-sidecar-environment)
 (require 'dualstack-sidecar-log)
+(require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-record)
 (require 'dualstack-view)
 
@@ -59,9 +60,10 @@ Its end tells more than that of its connection.")
     (setf (dualstack-sidecar-connection sidecar) nil))
   (let ((process (dualstack-sidecar-process sidecar)))
     (cond ((process-live-p process)
-           (ignore-errors (process-send-eof process))
-           (setf (dualstack-sidecar--timer sidecar)
-                 (run-at-time 2 nil #'delete-process process)))
+           (dualstack-sidecar--pipe-end process)
+           (when (process-live-p process)
+             (setf (dualstack-sidecar--timer sidecar)
+                   (run-at-time 2 nil #'delete-process process))))
           (t
            (dualstack-sidecar--forget-process sidecar)))))
 
@@ -77,13 +79,14 @@ Its end tells more than that of its connection.")
 
 (defun dualstack-sidecar--fail (sidecar reason)
   "Note that SIDECAR does not run, for REASON, and say so."
-  (setf (dualstack-sidecar-state sidecar) 'failed
-        (dualstack-sidecar-failure sidecar)
-        (list 'dualstack-sidecar-error
-              (format "%s: %s" (dualstack-sidecar-name sidecar) reason)))
-  (dualstack-log "%s" (cadr (dualstack-sidecar-failure sidecar)))
-  (unless noninteractive
-    (message "%s" (dualstack-view--error (dualstack-sidecar-failure sidecar))))
+  (let ((known (dualstack-sidecar--reconnecting-p sidecar)))
+    (setf (dualstack-sidecar-state sidecar) 'failed
+          (dualstack-sidecar-failure sidecar)
+          (list 'dualstack-sidecar-error
+                (format "%s: %s" (dualstack-sidecar-name sidecar) reason)))
+    (dualstack-log "%s" (cadr (dualstack-sidecar-failure sidecar)))
+    (unless (or noninteractive known)
+      (message "%s" (dualstack-view--error (dualstack-sidecar-failure sidecar)))))
   (dualstack-sidecar--tell sidecar)
   (dualstack-sidecar--release sidecar)
   (dualstack-sidecar--show-in-mode-line))
@@ -93,12 +96,29 @@ Its end tells more than that of its connection.")
 Start it again if that is wanted: at once if REPORTED is non-nil, that is if
 Emacs has told of the end of its process, and otherwise then."
   (dualstack-sidecar--fail sidecar reason)
-  ;; Connecting to another machine takes time, and would do so at any moment.
-  (when (and (dualstack-sidecar--auto-restart sidecar) (not (dualstack-sidecar--place sidecar)))
+  (when (and (dualstack-sidecar--auto-restart sidecar)
+             (or (not (dualstack-sidecar--place sidecar)) (dualstack-sidecar--direct sidecar)))
     (if reported
         (dualstack-sidecar--restart-later sidecar)
       ;; One that is dead by now may still be to be told of, which ends the timer.
       (setf (dualstack-sidecar--again sidecar) t))))
+
+(defun dualstack-sidecar--reconnecting-p (sidecar)
+  "Return non-nil if SIDECAR has run, and its machine is just tried to be reached.
+Then each attempt that fails is followed by another, as networks come and go."
+  (and (eq (dualstack-sidecar-state sidecar) 'starting)
+       (dualstack-sidecar--direct sidecar)
+       (> (dualstack-sidecar-restarts sidecar) 0)))
+
+(defun dualstack-sidecar--unreached-p (sidecar process)
+  "Return non-nil if PROCESS of SIDECAR, on another machine, has ended on the way.
+That is how ssh reports it, and how a signal to a program here does.  One that
+is not let in without a question would not be later."
+  (and (dualstack-sidecar--place sidecar)
+       (or (eq 255 (process-exit-status process))
+           (eq 'signal (process-status process)))
+       (not (string-match-p "Permission denied\\|verification failed"
+                            (dualstack-sidecar--log-current (dualstack-sidecar-log sidecar))))))
 
 (defun dualstack-sidecar--restart-later (sidecar)
   "Start SIDECAR again, the later the more often that has been necessary."
@@ -137,7 +157,9 @@ What it has started may write for ever: wait a moment at most."
 (defun dualstack-sidecar--report-end (sidecar process)
   "Say why SIDECAR's PROCESS has ended, and do what follows."
   (when (eq process (dualstack-sidecar-process sidecar))
-    (let ((state (if (dualstack-sidecar--broken sidecar)
+    (let ((state (if (or (dualstack-sidecar--broken sidecar)
+                         (and (dualstack-sidecar--reconnecting-p sidecar)
+                              (dualstack-sidecar--unreached-p sidecar process)))
                      'running
                    (dualstack-sidecar-state sidecar)))
           (status (process-exit-status process)))
@@ -166,11 +188,12 @@ What it has started may write for ever: wait a moment at most."
   "Return why SIDECAR, which ran, has ended with STATUS.
 One that ends in order has lost its connection."
   (let ((connection (dualstack-sidecar-connection sidecar)))
-    (cond ((and (dualstack-sidecar--place sidecar)
-                (or (eq status 255)
-                    (eq 'signal (process-status (dualstack-sidecar-process sidecar)))))
-           (format "the connection to %s is lost; the next start connects again"
-                   (file-remote-p (dualstack-sidecar--place sidecar))))
+    (cond ((dualstack-sidecar--unreached-p sidecar (dualstack-sidecar-process sidecar))
+           (format "the connection to %s is lost; %s"
+                   (file-remote-p (dualstack-sidecar--place sidecar))
+                   (if (dualstack-sidecar--direct sidecar)
+                       "it is made again"
+                     "the next start connects again")))
           ((and (eq status 0) connection (dualstack-epc-connection-ended connection))
            (format "its connection is gone: %s" (dualstack-epc-connection-ended connection)))
           (t (format "it crashed, with status %s" status)))))

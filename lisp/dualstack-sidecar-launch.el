@@ -26,6 +26,7 @@
 
 (require 'cl-lib)
 (require 'dualstack-sidecar-connect)
+(require 'dualstack-sidecar-direct)
 (require 'dualstack-sidecar-end)
 (require 'dualstack-sidecar-log)
 (require 'dualstack-sidecar-pipe)
@@ -40,7 +41,7 @@
     (condition-case err
         (progn
           (setf (dualstack-sidecar-process sidecar)
-                (if (dualstack-sidecar--place sidecar)
+                (if (dualstack-sidecar--by-tramp-p sidecar)
                     (dualstack-sidecar--make-remote-process sidecar)
                   (dualstack-sidecar--make-process sidecar))
                 ;; Not before, as TRAMP may ask for a password.
@@ -70,10 +71,14 @@
     (dualstack-sidecar--log-begin log (delq nil (copy-sequence
                                                  (dualstack-sidecar-command sidecar))))
     (dualstack-sidecar--show-in-mode-line)
-    (unless (dualstack-sidecar--place sidecar)
+    (unless (dualstack-sidecar--by-tramp-p sidecar)
       (setf (dualstack-sidecar--stderr sidecar)
             (dualstack-sidecar--make-stderr
              (concat (dualstack-sidecar-name sidecar) " stderr") log)))))
+
+(defun dualstack-sidecar--by-tramp-p (sidecar)
+  "Return non-nil if TRAMP is to start the process of SIDECAR."
+  (and (dualstack-sidecar--place sidecar) (not (dualstack-sidecar--direct sidecar))))
 
 (defun dualstack-sidecar--sentinel (sidecar)
   "Return the sentinel of a process of SIDECAR."
@@ -88,7 +93,8 @@
       (make-process
        :name (dualstack-sidecar-name sidecar)
        :command (mapcar #'dualstack-sidecar--encode-word
-                        (dualstack-sidecar-command sidecar))
+                        (or (dualstack-sidecar--direct sidecar)
+                            (dualstack-sidecar-command sidecar)))
        :connection-type 'pipe :noquery t :coding 'utf-8
        :stderr (dualstack-sidecar--stderr sidecar)
        :filter (lambda (_process text)
@@ -96,17 +102,23 @@
        :sentinel (dualstack-sidecar--sentinel sidecar)))))
 
 (defun dualstack-sidecar--make-remote-process (sidecar)
-  "Return a new process of SIDECAR, on another machine."
-  (let ((command (dualstack-sidecar-command sidecar)))
-    (apply #'dualstack-sidecar-remote--make-process
-           (dualstack-sidecar--place sidecar)
-           (if (dualstack-sidecar--own-command sidecar)
-               (dualstack-sidecar-remote--own-words
-                command (setf (dualstack-sidecar--ready-word sidecar)
-                              (dualstack-sidecar--pipe-word)))
-             (dualstack-sidecar-remote--python-words (car command) (cdr command)))
-           (list :name (dualstack-sidecar-name sidecar) :noquery t :coding 'binary
-                 :sentinel (dualstack-sidecar--sentinel sidecar)))))
+  "Return a new process of SIDECAR, on another machine, by TRAMP.
+If it is to start again by itself, note how."
+  (let* ((command (dualstack-sidecar-command sidecar))
+         (place (dualstack-sidecar--place sidecar))
+         (words (if (dualstack-sidecar--own-command sidecar)
+                    (dualstack-sidecar-remote--own-words
+                     command (setf (dualstack-sidecar--ready-word sidecar)
+                                   (dualstack-sidecar--pipe-word)))
+                  (dualstack-sidecar-remote--python-words (car command) (cdr command))))
+         (process (dualstack-sidecar-remote--make-process
+                   place words
+                   :name (dualstack-sidecar-name sidecar) :noquery t :coding 'binary
+                   :sentinel (dualstack-sidecar--sentinel sidecar))))
+    (when (dualstack-sidecar--auto-restart sidecar)
+      (setf (dualstack-sidecar--direct sidecar)
+            (dualstack-sidecar-direct--words place words)))
+    process))
 
 ;; A Windows Emacs hangs for good when it deletes a pipe that it waits to read
 ;; from and that somebody can still write to, be it that the child is alive or

@@ -44,8 +44,9 @@ the last error."
   -own-command -modules -path -requirements -python -transport -place -ready-word -auth
   -methods -auto-restart -reload -environment
   (-output "") -stderr -timer -then -else -cancel -again
-  ;; The function that starts its process, called with the sidecar.
-  -launcher
+  ;; The function that starts its process, called with the sidecar; for another
+  ;; machine, the command that reaches it when it is started again by itself.
+  -launcher -direct
   ;; Why the connection ended that is being made again; the last one that was.
   -broken -renewed)
 

@@ -24,7 +24,7 @@
 ;; and no protocol of ours crosses the network.
 ;;
 ;; 1. Our Python source is copied there as one file, once for each version,
-;;    and so are files of modules that are here.
+;;    and so are modules that are here, with what they may import.
 ;; 2. A shell script chooses a Python there that is new enough.
 ;; 3. The server passes its log on as calls, as its standard error may be the
 ;;    same stream as its output.
@@ -35,6 +35,7 @@
 (require 'subr-x)
 (require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-python)
+(require 'dualstack-sidecar-tree)
 (require 'dualstack-sidecar-zip)
 
 (defconst dualstack-sidecar-remote--cache "~/.cache/dualstack/"
@@ -100,28 +101,46 @@ DIRECTORY is nil, a name, or `current' for the machine of the current buffer's."
      directory (format "dualstack-%s-%s.pyz" dualstack-version (substring hash 0 12)) bytes)))
 
 (defun dualstack-sidecar-remote--copy-module (directory module)
-  "Return the name of MODULE on the machine of DIRECTORY.
-A file that is here is copied there."
-  (cond ((not (string-suffix-p ".py" module)) module)
-        ((file-remote-p module) (dualstack-sidecar-remote--local module))
-        (t
-         (let* ((file (dualstack-sidecar--full-name module))
-                (bytes (condition-case nil
-                           (with-temp-buffer
-                             (set-buffer-multibyte nil)
-                             (insert-file-contents-literally file)
-                             (buffer-string))
-                         (file-error (dualstack-sidecar--error "There is no file %s" file)))))
-           (dualstack-sidecar-remote--copy
-            directory (format "modules/%s/%s" (substring (sha1 bytes) 0 12)
-                              (file-name-nondirectory file))
-            bytes)))))
+  "Have MODULE on the machine of DIRECTORY, with what it may import.
+Return a list of its name there and, unless it was there, words that have our
+source unpack it."
+  (cond ((not (string-suffix-p ".py" module)) (list module))
+        ((file-remote-p module) (list (dualstack-sidecar-remote--local module)))
+        (t (let* ((files (dualstack-sidecar-tree--of-module
+                          (dualstack-sidecar--full-name module)))
+                  (copied (dualstack-sidecar-remote--copy-tree directory files)))
+             (cons (concat (car copied) (caar files)) (cdr copied))))))
+
+(defun dualstack-sidecar-remote--copy-path (directory path)
+  "Have PATH, where modules are, on the machine of DIRECTORY.
+The value is as that of `dualstack-sidecar-remote--copy-module'."
+  (if (or (file-remote-p path) (not (file-directory-p path)))
+      (list (dualstack-sidecar-remote--local path))
+    (dualstack-sidecar-remote--copy-tree
+     directory (dualstack-sidecar-tree--files (file-name-as-directory path)))))
+
+(defun dualstack-sidecar-remote--copy-tree (directory files)
+  "Have FILES, an alist of names and contents, in the cache of DIRECTORY's machine.
+Return the name of their directory there, with a slash, in a list as that of
+`dualstack-sidecar-remote--copy-module'."
+  (let* ((bytes (dualstack-sidecar-zip--archive files))
+         (hash (substring (sha1 bytes) 0 12))
+         (there (dualstack-sidecar-remote--cached directory (format "modules/%s/" hash)))
+         (name (dualstack-sidecar-remote--local there)))
+    (if (file-directory-p there)
+        (list name)
+      (list name "--unpack"
+            (dualstack-sidecar-remote--copy directory (format "modules/%s.zip" hash) bytes)
+            (directory-file-name name)))))
+
+(defun dualstack-sidecar-remote--cached (directory name)
+  "Return the full name of NAME in the cache on the machine of DIRECTORY."
+  (expand-file-name (concat (file-remote-p directory) dualstack-sidecar-remote--cache name)))
 
 (defun dualstack-sidecar-remote--copy (directory name bytes)
   "Have the file NAME with BYTES in the cache on the machine of DIRECTORY.
 Return its full name there.  It is there whole, or not at all."
-  (let* ((file (expand-file-name (concat (file-remote-p directory)
-                                         dualstack-sidecar-remote--cache name)))
+  (let* ((file (dualstack-sidecar-remote--cached directory name))
          (attributes (file-attributes file)))
     (unless (and attributes (= (length bytes) (file-attribute-size attributes)))
       (let ((temporary (concat file (format ".%x" (random most-positive-fixnum))))
@@ -141,14 +160,17 @@ Return its full name there.  It is there whole, or not at all."
   "Return the command line of our source with ARGUMENTS, for DIRECTORY.
 It is for Python there.  ARGUMENTS are those for this machine: files of modules
 and directories in them are made those of the other."
-  (let ((words nil))
+  (let ((words nil) (unpack nil))
     (while arguments
-      (let ((word (pop arguments)))
-        (cond ((equal word "--path")
-               (push word words)
-               (push (dualstack-sidecar-remote--local (pop arguments)) words))
-              (t (push (dualstack-sidecar-remote--copy-module directory word) words)))))
-    (cons (dualstack-sidecar-remote--copy-source directory) (nreverse words))))
+      (let* ((word (pop arguments))
+             (copied (cond ((equal word "--path")
+                            (push word words)
+                            (dualstack-sidecar-remote--copy-path directory (pop arguments)))
+                           (t (dualstack-sidecar-remote--copy-module directory word)))))
+        (push (car copied) words)
+        (setq unpack (append (cdr copied) unpack))))
+    (cons (dualstack-sidecar-remote--copy-source directory)
+          (append unpack (nreverse words)))))
 
 (defun dualstack-sidecar-remote--python-words (python arguments)
   "Return the command that has PYTHON, or what is found if nil, run with ARGUMENTS."

@@ -28,9 +28,12 @@
 
 (require 'cl-lib)
 (require 'dualstack-sidecar-python)
+(require 'dualstack-sidecar-tree)
 
 (defconst dualstack-sidecar-zip--main
-  "import sys\nsys.dont_write_bytecode = True\nfrom dualstack_epc.__main__ import main\nmain()\n"
+  "import sys\nsys.dont_write_bytecode = True\nif sys.argv[1:2] == ['--unpack']:
+    from dualstack_epc.unpack import unpack_first\n    unpack_first(sys.argv)
+from dualstack_epc.__main__ import main\nmain()\n"
   "The module that Python runs first.")
 
 (defun dualstack-sidecar-zip--files ()
@@ -40,10 +43,7 @@
      (cons "__main__.py" dualstack-sidecar-zip--main)
      (mapcar (lambda (file)
                (cons (file-relative-name file source)
-                     (with-temp-buffer
-                       (set-buffer-multibyte nil)
-                       (insert-file-contents-literally file)
-                       (buffer-string))))
+                     (dualstack-sidecar-tree--bytes file)))
              (sort (directory-files-recursively
                     (expand-file-name "dualstack_epc" source) "\\.py\\'")
                    #'string<)))))

@@ -77,8 +77,8 @@ the child instead, without a port or a proof, and AUTH is ignored.
 With DIRECTORY, a remote name such as \"/ssh:host:~/\", the sidecar runs there,
 by TRAMP, over a pipe; `current' means the machine of the current buffer's
 directory, in the home directory.  The name of the sidecar is then NAME and that
-of the machine, as each has its own.  Files of MODULES that are here are copied
-there.
+of the machine, as each has its own.  Files of MODULES that are here, and
+what they may import from beside them, are copied there.
 
 METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]), what
 the sidecar can call.  If RESTART is non-nil, it is restarted when it crashes,

@@ -106,14 +106,19 @@ Return its full name."
        name (format "exec %s %s \"$@\"" (shell-quote-argument dualstack-test-python)
                     (shell-quote-argument script))))))
 
-(defun dualstack-sidecar-helper-wheel ()
-  "Return the file of a wheel with the package tiny.
-Skip the test where Emacs could not run an environment that has it."
+(defun dualstack-sidecar-helper-python-file ()
+  "Return the file of our Python on its own system, which may be another."
   (with-temp-buffer
     (call-process dualstack-test-python nil t nil "-c" "import sys; print(sys.executable, end='')")
-    (unless (file-executable-p (buffer-string))
-      (ert-skip "needs a Python of this system, not one outside of it"))
-    (erase-buffer)
+    (buffer-string)))
+
+(defun dualstack-sidecar-helper-wheel (&optional there)
+  "Return the file of a wheel with the package tiny.
+Skip the test where Emacs could not run an environment that has it, unless one
+is made THERE, where the Python for tests is."
+  (unless (or there (file-executable-p (dualstack-sidecar-helper-python-file)))
+    (ert-skip "needs a Python of this system, not one outside of it"))
+  (with-temp-buffer
     (call-process dualstack-test-python nil t nil
                   (dualstack-test-support "tiny_wheel.py") dualstack-sidecar-helper-directory)
     (string-trim (buffer-string))))

@@ -31,6 +31,9 @@
 (defvar dualstack-sidecar-remote-test-host "/dualstackssh:dualstack-test:"
   "What the other machine is called.")
 
+(defvar dualstack-sidecar-remote-test-direct nil
+  "Whether processes of TRAMP are direct.")
+
 (defmacro dualstack-sidecar-remote-test (name docstring &rest body)
   "Define the test NAME, with DOCSTRING, of BODY, beside an sshd.
 It is a second test, too, in which processes are direct."
@@ -46,17 +49,18 @@ It is a second test, too, in which processes are direct."
 (defun dualstack-sidecar-remote-test-call (direct body)
   "Call BODY beside an sshd; DIRECT means that processes are.
 The home directory on the other side is this test's."
-  (unless (and (executable-find "ssh")
-               (or (executable-find "sshd") (file-executable-p "/usr/sbin/sshd")))
-    (ert-skip "needs ssh and sshd (Debian: openssh-server)"))
+  (unless (and (executable-find "ssh") (dualstack-sidecar-remote-test-sshd-p))
+    (ert-skip "needs ssh and sshd (Debian: openssh-client, openssh-server)"))
   (when (and direct (version< emacs-version "28"))
     (ert-skip "needs Emacs 28 or later"))
   (dualstack-test-with-child (sshd dualstack-test-python (dualstack-test-support "sshd.py")
                                     dualstack-sidecar-helper-directory)
     (let* ((home (dualstack-sidecar-remote-test-home))
            (tramp-methods (cons (dualstack-sidecar-remote-test-method) tramp-methods))
-           (tramp-connection-properties
-            (and direct (list (list (regexp-quote "/dualstackssh:") "direct-async-process" t))))
+           (dualstack-sidecar-remote-test-direct direct)
+           (connection-local-profile-alist connection-local-profile-alist)
+           (connection-local-criteria-alist connection-local-criteria-alist)
+           (tramp-connection-properties (dualstack-sidecar-remote-test-properties))
            (tramp-persistency-file-name nil)
            (tramp-verbose 1)
            (dualstack-sidecar-timeout 60)
@@ -67,6 +71,29 @@ The home directory on the other side is this test's."
         (tramp-cleanup-connection
          (tramp-dissect-file-name (concat dualstack-sidecar-remote-test-host "/")))
         (dualstack-sidecar-remote-test-clean)))))
+
+(defun dualstack-sidecar-remote-test-properties ()
+  "Return properties of TRAMP's connections that make processes direct, if wanted.
+Emacs 30 has a variable for it."
+  (cond ((not dualstack-sidecar-remote-test-direct) nil)
+        ((boundp 'tramp-direct-async-process)
+         (connection-local-set-profile-variables
+          'dualstack-test-direct '((tramp-direct-async-process . t)))
+         (connection-local-set-profiles
+          '(:application tramp :protocol "dualstackssh") 'dualstack-test-direct)
+         nil)
+        (t (list (list (regexp-quote "/dualstackssh:") "direct-async-process" t)))))
+
+(defvar dualstack-sidecar-remote-test-found 'unknown
+  "Whether there is an sshd.")
+
+(defun dualstack-sidecar-remote-test-sshd-p ()
+  "Return non-nil if there is an sshd beside Python, which may be elsewhere."
+  (when (eq dualstack-sidecar-remote-test-found 'unknown)
+    (setq dualstack-sidecar-remote-test-found
+          (eq 0 (call-process dualstack-test-python nil nil nil
+                              (dualstack-test-support "sshd.py") "--find"))))
+  dualstack-sidecar-remote-test-found)
 
 (defun dualstack-sidecar-remote-test-home ()
   "Return a directory that is the home of nobody, for what is cached."
@@ -120,7 +147,7 @@ The home directory on the other side is this test's."
   "A sidecar runs there, is called and calls; what it prints comes to the log."
   (let* ((sidecar (dualstack-sidecar-remote-test-start :methods '((answer 1+))))
          (bytes (apply #'unibyte-string (number-sequence 0 255)))
-         (long (make-string (if tramp-connection-properties 16000000 300000) ?x)))
+         (long (make-string (if dualstack-sidecar-remote-test-direct 16000000 300000) ?x)))
     (should (equal "away /dualstackssh:dualstack-test:" (dualstack-sidecar-name sidecar)))
     (should (string-match-p "/dualstackssh:dualstack-test:\\'"
                             (dualstack-sidecar-describe sidecar)))
@@ -141,9 +168,62 @@ The home directory on the other side is this test's."
     (should (equal "hello" (dualstack-sidecar-helper-call sidecar 'hello)))
     (should (= 1 (length (directory-files dualstack-sidecar-remote--cache nil "pyz"))))))
 
+(defun dualstack-sidecar-remote-test-imports ()
+  "Write modules that import others, and what is not to be copied.
+Return a module, a package and a directory with one."
+  (dualstack-sidecar-helper-file "with spaces/helfer.py" "WORD = 'Grüße'")
+  (dualstack-sidecar-helper-file "with spaces/tool/__init__.py" "from .deep import part")
+  (dualstack-sidecar-helper-file "with spaces/tool/deep/__init__.py" "")
+  (dualstack-sidecar-helper-file "with spaces/tool/deep/part.py" "NUMBER = 4")
+  (dualstack-sidecar-helper-file "with spaces/.venv/x.py" "1")
+  (dualstack-sidecar-helper-file "with spaces/big.bin" (make-string 5000000 ?x))
+  (dualstack-sidecar-helper-file "greeter/data/word.txt" "from data")
+  (dualstack-sidecar-helper-file "greeter/wörd.py" "import os" "HERE = os.path.dirname(__file__)")
+  (dualstack-sidecar-helper-file "lib/json/__init__.py" "raise SystemExit('not the one of Python')")
+  (dualstack-sidecar-helper-file "lib/named/__init__.py" "import json" "def twice(n): return 2 * n")
+  (list (dualstack-sidecar-helper-file
+         "with spaces/m ü.py" "import helfer" "from tool import part"
+         "def both(): return [helfer.WORD, part.NUMBER, __file__]")
+        (dualstack-sidecar-helper-file
+         "greeter/__init__.py" "from . import wörd"
+         "def read():" "    with open(wörd.HERE + '/data/word.txt') as f: return f.read().strip()")
+        (expand-file-name "lib" dualstack-sidecar-helper-directory)))
+
+(dualstack-sidecar-helper-test dualstack-sidecar-remote-imports
+  "A module can import what is beside it there, too, and can be a package."
+  (dualstack-sidecar-remote-test-call
+   nil
+   (lambda ()
+     (pcase-let* ((`(,file ,package ,lib) (dualstack-sidecar-remote-test-imports))
+                  (keys (list :modules (list file package "named") :path (list lib)))
+                  (sidecar (apply #'dualstack-sidecar-remote-test-start keys))
+                  (cache (concat dualstack-sidecar-remote--cache "modules/"))
+                  (all (directory-files cache)))
+       (pcase-let ((`(,word ,number ,there) (dualstack-sidecar-helper-call sidecar 'both)))
+         (should (equal (list word number) '("Grüße" 4)))
+         (should (equal '("helfer.py" "m ü.py" "tool")
+                        (directory-files (file-name-directory there) nil "\\`[^._]"))))
+       (should (equal "from data" (dualstack-sidecar-helper-call sidecar 'read)))
+       (should (equal 8 (dualstack-sidecar-helper-call sidecar 'twice 4)))
+       ;; Once for each content.
+       (should (= 5 (length all)))
+       (dualstack-sidecar-restart (dualstack-sidecar-name sidecar))
+       (dualstack-sidecar-remote-test-start)
+       (should (equal all (directory-files cache)))
+       (dualstack-sidecar-helper-file "with spaces/helfer.py" "WORD = 'Servus'")
+       (dualstack-sidecar-restart (dualstack-sidecar-name sidecar))
+       (setq sidecar (dualstack-sidecar-remote-test-start))
+       (should (equal "Servus" (car (dualstack-sidecar-helper-call sidecar 'both))))
+       ;; Too much is an error, as what is not there is.
+       (dualstack-sidecar-helper-file "with spaces/big.py" (make-string 5000000 ?x))
+       (should (string-match-p "too much beside the Python module in .*with spaces/ to copy"
+                               (dualstack-sidecar-helper-error
+                                :directory (concat dualstack-sidecar-remote-test-host "/tmp/")
+                                :modules (list file))))))))
+
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-ends
   "A crash, and a connection that is lost, end calls at once and say what happened."
-  (let ((sidecar (dualstack-sidecar-remote-test-start :restart t)))
+  (let ((sidecar (dualstack-sidecar-remote-test-start)))
     (should (eq 'dualstack-epc-closed
                 (car (should-error (dualstack-sidecar-helper-call sidecar 'crash)))))
     (dualstack-test-wait (lambda () (eq 'failed (dualstack-sidecar-state sidecar))))
@@ -166,6 +246,61 @@ The home directory on the other side is this test's."
     (dualstack-sidecar-stop (dualstack-sidecar-name sidecar))
     (dualstack-test-wait (lambda ()
                            (not (process-live-p (dualstack-sidecar-process sidecar)))))))
+
+(defun dualstack-sidecar-remote-test-signal (signal)
+  "Send SIGNAL to the sshd."
+  (let ((pid (with-temp-buffer
+               (insert-file-contents (expand-file-name "sshd.pid" dualstack-sidecar-helper-directory))
+               (string-to-number (buffer-string)))))
+    (should (> pid 1))
+    (signal-process pid signal)))
+
+(defun dualstack-sidecar-remote-test-running (sidecar)
+  "Wait for SIDECAR to run, and call it."
+  (dualstack-test-wait (lambda () (eq 'running (dualstack-sidecar-state sidecar))) 60)
+  (should (equal "hello" (dualstack-sidecar-helper-call sidecar 'hello))))
+
+(dualstack-sidecar-remote-test dualstack-sidecar-remote-again
+  "With :restart, one that crashed or was cut off starts again, and nobody waits.
+That goes by ssh alone, as TRAMP would wait, or ask for a password."
+  (let* ((sidecar (dualstack-sidecar-remote-test-start :restart t))
+         (where (dualstack-sidecar-helper-call sidecar 'where))
+         (launches 0)
+         (asked nil)
+         (note (lambda (operation &rest _)
+                 (unless (memq operation '(file-remote-p expand-file-name)) ; They look at names alone.
+                   (push operation asked)))))
+    (setf (dualstack-sidecar--launcher sidecar)
+          (lambda (sidecar)
+            (cl-incf launches)
+            (dualstack-sidecar--launch sidecar)))
+    (advice-add 'tramp-file-name-handler :before note)
+    (unwind-protect
+        (progn
+          (should-error (dualstack-sidecar-helper-call sidecar 'crash) :type 'dualstack-epc-closed)
+          (dualstack-test-wait (lambda () (= 1 launches)))
+          (dualstack-sidecar-remote-test-running sidecar)
+          (should (equal where (dualstack-sidecar-helper-call sidecar 'where)))
+          (should (dualstack-sidecar-helper-call sidecar 'shout "from there again"))
+          (dualstack-test-wait (lambda () (string-match-p
+                                           "^from there again$"
+                                           (dualstack-sidecar-remote-test-logged sidecar))))
+          ;; The machine is silent, then there is none, then it is there again.
+          (dualstack-sidecar-remote-test-signal 'SIGSTOP)
+          (signal-process (process-id (dualstack-sidecar-process sidecar)) 'SIGKILL)
+          (dualstack-test-wait (lambda () (= 2 launches)) 60)
+          (should (with-current-buffer "*dualstack-log*"
+                    (save-excursion
+                      (goto-char (point-max))
+                      (search-backward "/dualstackssh:dualstack-test: is lost; it is made again"))))
+          (signal-process (process-id (dualstack-sidecar-process sidecar)) 'SIGKILL)
+          (dualstack-test-wait (lambda () (= 3 launches)) 60)
+          (dualstack-sidecar-remote-test-signal 'SIGCONT)
+          (dualstack-sidecar-remote-test-running sidecar)
+          (should-not asked))
+      (advice-remove 'tramp-file-name-handler note)
+      (dualstack-sidecar-remote-test-signal 'SIGCONT)
+      (dualstack-sidecar-stop (dualstack-sidecar-name sidecar)))))
 
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-mistakes
   "What cannot work there is an error that says why."
@@ -195,7 +330,7 @@ The home directory on the other side is this test's."
 
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-environment
   "An environment is made there, of what a module's metadata or the caller says."
-  (let* ((wheel (dualstack-sidecar-helper-wheel))
+  (let* ((wheel (dualstack-sidecar-helper-wheel t))
          (sidecar (dualstack-sidecar-remote-test-start :requirements (list wheel))))
     (should (equal 3 (dualstack-sidecar-helper-call sidecar 'plus 1 2)))
     (should (string-prefix-p (concat dualstack-sidecar-remote--cache "environments")
@@ -206,12 +341,17 @@ The home directory on the other side is this test's."
   "C-g while it starts gives that up, and another start works."
   (let ((default-directory "/tmp/"))
     ;; The connection is open, but the sidecar takes its time.
-    (let ((slow (dualstack-sidecar-helper-program
-                 "python3" "sleep 30" (format "exec %s \"$@\"" dualstack-test-python))))
-      (run-at-time 1 nil (lambda () (setq quit-flag t)))
-      (should (eq 'quit (condition-case nil
-                            (dualstack-sidecar-remote-test-start :python slow)
-                          (quit 'quit)))))
+    (let* ((slow (dualstack-sidecar-helper-program "python3" "sleep 30" "exit 1"))
+           (timer (run-at-time 0.1 0.1
+                               (lambda ()
+                                 (when (process-live-p (dualstack-sidecar-process
+                                                        (car dualstack-sidecars)))
+                                   (setq quit-flag t))))))
+      (unwind-protect
+          (should (eq 'quit (condition-case nil
+                                (dualstack-sidecar-remote-test-start :python slow)
+                              (quit 'quit))))
+        (cancel-timer timer)))
     (let ((sidecar (dualstack-sidecar-remote-test-start)))
       (should (equal "hello" (dualstack-sidecar-helper-call sidecar 'hello))))))
 
@@ -228,7 +368,7 @@ The home directory on the other side is this test's."
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-command
   "Any program there that speaks EPC over its streams is a sidecar."
   (let ((sidecar (dualstack-sidecar-remote-test-start
-                  :command (list dualstack-test-python "-X" "utf8"
+                  :command (list (dualstack-sidecar-helper-python-file) "-X" "utf8"
                                  (expand-file-name "python/src/dualstack_epc"
                                                    dualstack-test-root)
                                  "serve" "--stdio"))))

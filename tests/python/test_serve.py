@@ -162,6 +162,19 @@ def test_functions_of_a_file(module: Path) -> None:
         assert log.count("printed in a call") == 2
 
 
+def test_functions_of_a_package(tmp_path: Path) -> None:
+    package = tmp_path / "json"  # as Python calls one of its own
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "from .inner.deep import WORD\nimport json\n"
+        "def word(): return [WORD, json.dumps(1), __name__]\n"
+    )
+    (package / "inner" / "deep.py").write_text("WORD = 'deep'\n")
+    with started(*command_line("serve", str(package / "__init__.py"))) as child:
+        with connect(port=child.port) as client:
+            assert client.call_sync("word", [], 5) == ["deep", "1", "sidecar_json"]
+
+
 def test_functions_of_a_module_by_name(module: Path) -> None:
     module.write_text(MODULE + "\n__all__ = ['join', 'add_up', 'NotAFunction', 'missing']\n")
     path = [str(module.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]

@@ -2,7 +2,8 @@
 """An sshd of a test's own, on a loopback port, that lets this user in with a key of its own.
 
 ``python sshd.py DIRECTORY`` writes its keys, and `ssh_config` with the host ``dualstack-test``, to
-DIRECTORY, prints a line once it listens, and ends with its input.
+DIRECTORY, prints a line once it listens, and ends with its input.  ``python sshd.py --find``
+says whether there is a program sshd, by its status.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ def configure(directory: Path, port: int) -> None:
         )
     (directory / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\nUsePAM no\n"
-        f"AuthorizedKeysFile {directory}/id.pub\nStrictModes no\nPidFile none\n"
+        f"AuthorizedKeysFile {directory}/id.pub\nStrictModes no\nPidFile {directory}/sshd.pid\n"
         "PasswordAuthentication no\nPrintMotd no\n"
+        # The user's own ~/.bashrc is none of the test's business: bash reads it at level 1.
+        "SetEnv SHLVL=2\n"
         # A shell that greets, as many do.
         'ForceCommand echo "Welcome to the test host"; if [ -n "$SSH_ORIGINAL_COMMAND" ];'
         ' then exec sh -c "$SSH_ORIGINAL_COMMAND"; else exec sh -i; fi\n'
@@ -48,11 +51,15 @@ def configure(directory: Path, port: int) -> None:
     )
 
 
+def find() -> str:
+    """Return the program sshd, or exit."""
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    return program or sys.exit("there is no sshd")
+
+
 def main(directory: Path) -> None:
     """Run until standard input ends."""
-    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if not program:
-        sys.exit("there is no sshd")
+    program = find()
     port = free_port()
     configure(directory, port)
     made = os.geteuid() == 0 and not PRIVILEGED.exists()
@@ -77,4 +84,7 @@ def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] == "--find":
+        find()
+    else:
+        main(Path(sys.argv[1]))

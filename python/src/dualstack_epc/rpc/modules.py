@@ -56,15 +56,19 @@ def load(name: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Return the module in the file at PATH, an absolute one."""
+    """Return the module in the file at PATH, an absolute one; ``__init__.py`` is its package's."""
     if not path.is_file():
         raise UnknownModuleError(f"there is no file {path}")
-    name = _free_name(path.stem.replace("-", "_"))
-    spec = importlib.util.spec_from_file_location(name, path)
+    is_package = path.stem == "__init__"
+    name = _free_name((path.parent.name if is_package else path.stem).replace("-", "_"))
+    spec = importlib.util.spec_from_file_location(
+        name, path, submodule_search_locations=[str(path.parent)] if is_package else None
+    )
     if spec is None or spec.loader is None:
         raise UnknownModuleError(f"{path} is no module")
-    # Last, so that nothing beside the file is taken for a module of Python's or of the environment.
-    extend_path([str(path.parent)])
+    if not is_package:
+        # Last, so that nothing beside the file hides a module of Python's or of the environment.
+        extend_path([str(path.parent)])
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
