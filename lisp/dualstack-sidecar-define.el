@@ -21,7 +21,7 @@
 
 ;; `dualstack-define-sidecar' defines the functions and options with which a
 ;; package uses a sidecar of its own.  `dualstack-sidecar-write-functions'
-;; writes a file with a Lisp function for each of its Python functions.
+;; writes more of them to a file, which is loaded from here.
 
 ;;; Code:
 
@@ -203,103 +203,7 @@ KEYS, with ELSE, are for `dualstack-epc-call-async'.  Return what cancels that."
   (expand-file-name (format "%s-functions.el" name)
                     (plist-get (alist-get name dualstack-sidecar-define--sidecars) :directory)))
 
-;;;; Writing functions
-
-;;;###autoload
-(defun dualstack-sidecar-write-functions (name &optional file)
-  "Write Lisp functions for the Python functions of the declared sidecar NAME.
-NAME is a symbol.  They go to FILE, by default NAME-functions.el beside the
-declaration, with autoload cookies, arguments and docstrings.  Return FILE.
-The sidecar is started if it does not run."
-  (interactive (list (dualstack-sidecar-define--read "Write functions of sidecar: ")))
-  (let* ((file (or file (dualstack-sidecar-define--functions-file name)))
-         (sidecar (dualstack-sidecar-define--start name :wait t))
-         (methods (dualstack-sidecar-define--own-methods
-                   name (dualstack-epc-methods (dualstack-sidecar-connection sidecar)))))
-    (with-temp-file file
-      (setq buffer-file-coding-system 'utf-8-unix)
-      (dualstack-sidecar-define--insert name methods))
-    (message "Wrote %d functions to %s" (length methods) (abbreviate-file-name file))
-    file))
-
-(defun dualstack-sidecar-define--read (prompt)
-  "Ask for the name of a declared sidecar with PROMPT; return it, a symbol.
-If there is one only, do not ask."
-  (let ((names (mapcar #'car dualstack-sidecar-define--sidecars)))
-    (cond ((null names)
-           (user-error "No sidecar is declared: load a file with `dualstack-define-sidecar'"))
-          ((null (cdr names)) (car names))
-          (t (intern (completing-read prompt (mapcar #'symbol-name names) nil t))))))
-
-(defun dualstack-sidecar-define--own-methods (name methods)
-  "Return those of METHODS that are functions of the sidecar NAME's modules.
-Each has two names if there are underscores in it, of which one is left out,
-and so is what would hide a function of the declaration."
-  (let (found)
-    (dolist (method methods (nreverse found))
-      (let ((lisp (dualstack-sidecar-define--lisp-name (car method))))
-        (cond ((or (memq (car method) '(hello stop))
-                   (assq (intern (replace-regexp-in-string "-" "_" (symbol-name (car method)))) found)))
-              ((memq lisp '(sidecar call call-async sidecar-python sidecar-restart sidecar-log))
-               (display-warning
-                'dualstack (format "The Python function %s gets no Lisp function: %s-%s is another"
-                                   (car method) name lisp)))
-              (t (push method found)))))))
-
-(defun dualstack-sidecar-define--lisp-name (symbol)
-  "Return SYMBOL, a name in Python, as one in Lisp."
-  (intern (replace-regexp-in-string "_" "-" (symbol-name symbol))))
-
-(defun dualstack-sidecar-define--insert (name methods)
-  "Insert the text of a file with the functions of the sidecar NAME, METHODS."
-  (insert (format ";;; %s-functions.el --- Python functions of %s  " name name)
-          "-*- lexical-binding: t; byte-compile-warnings: (not docstrings) -*-\n\n"
-          ";;; Commentary:\n\n;; This file was written by `dualstack-sidecar-write-functions'.\n\n"
-          ";;; Code:\n\n"
-          (format "(autoload '%s-call %S)\n" name (symbol-name name))
-          "(autoload 'dualstack-sidecar-optional \"dualstack-sidecar-define\")\n")
-  (dolist (method methods)
-    (apply #'dualstack-sidecar-define--insert-function name method))
-  (insert (format "\n(provide '%s-functions)\n\n;;; %s-functions.el ends here\n" name name)))
-
-(defun dualstack-sidecar-define--insert-function (name method arguments documentation)
-  "Insert the function of the sidecar NAME for METHOD.
-ARGUMENTS and DOCUMENTATION are those of the Python function."
-  (let* ((arguments (mapcar #'dualstack-sidecar-define--argument arguments))
-         (rest (cadr (memq '&rest arguments)))
-         (positional (seq-take-while (lambda (each) (not (eq each '&rest))) arguments))
-         (needed (seq-take-while (lambda (each) (not (eq each '&optional))) positional))
-         (optional (cdr (memq '&optional positional)))
-         (call (format "%s-call" name))
-         (more `(,@(mapcar #'symbol-name needed)
-                 ,@(and (or optional rest)
-                        (list (format "(dualstack-sidecar-optional (list%s) %s)"
-                                      (mapconcat (lambda (each) (format " %s" each)) optional "")
-                                      rest))))))
-    (insert (format "\n;;;###autoload\n(defun %s-%s %S\n  " name
-                    (dualstack-sidecar-define--lisp-name method) arguments)
-            (dualstack-sidecar-define--doc method documentation)
-            (format "\n  (%s%s '%s%s))\n" (if (or optional rest) "apply #'" "") call method
-                    (mapconcat (lambda (each) (concat " " each)) more "")))))
-
-(defun dualstack-sidecar-define--argument (symbol)
-  "Return SYMBOL, an argument's name in Python, as one in Lisp."
-  (if (memq symbol '(&optional &rest))
-      symbol
-    (let ((name (dualstack-sidecar-define--lisp-name symbol)))
-      (if (memq name '(t nil))
-          (intern (format "%s-value" name))
-        name))))
-
-(defun dualstack-sidecar-define--doc (method documentation)
-  "Return the docstring of the function for METHOD, as it is written in Lisp.
-DOCUMENTATION is that of the Python function, or nil."
-  (let ((text (if (member documentation '(nil ""))
-                  (format "Call the Python function %s." method)
-                documentation))
-        (print-escape-newlines nil))
-    ;; What begins a line with an opening parenthesis looks like a definition.
-    (replace-regexp-in-string "\n(" "\n\\\\\\\\=(" (prin1-to-string text))))
+;;;; What functions that are written call
 
 ;;;###autoload
 (defun dualstack-sidecar-optional (optional &optional rest)

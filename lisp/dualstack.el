@@ -368,7 +368,7 @@ They were made for the client ARGS; a shorter timeout means nothing."
 (autoload 'dualstack-sidecar-status-bookmark-jump "dualstack-sidecar-status")
 (autoload 'dualstack-sidecar-stop "dualstack-sidecar" nil t)
 (autoload 'dualstack-sidecar-traceback "dualstack-sidecar-debug" nil t)
-(autoload 'dualstack-sidecar-write-functions "dualstack-sidecar-define" nil t)
+(autoload 'dualstack-sidecar-write-functions "dualstack-sidecar-write" nil t)
 (autoload 'dualstack-wait-for-port "dualstack-async")
 
 ;; What has options or faces, which `customize-group' loads to show them.

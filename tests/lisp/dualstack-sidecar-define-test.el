@@ -25,7 +25,7 @@
 ;;; Code:
 
 (require 'dualstack-sidecar-helper)
-(require 'dualstack-sidecar-define)
+(require 'dualstack-sidecar-write)
 
 (declare-function dualstack-tg-sidecar "dualstack-tg")
 (declare-function dualstack-tg-call "dualstack-tg")
@@ -145,7 +145,8 @@
     (should (featurep 'dualstack-tg-functions))
     (should (equal '(names &optional end &rest more)
                    (help-function-arglist 'dualstack-tg-greet-all t)))
-    (should (equal "Return a greeting for each of NAMES.\n\n(It has \"quotes\" and \\.)"
+    (should (equal "Return a greeting for each of NAMES.\n\n(It has \"quotes\" and \\.)\n
+Arguments: END, MORE."
                    (substitute-command-keys (documentation 'dualstack-tg-greet-all t))))
     (should (equal '("Hello, Ada!") (dualstack-tg-greet-all '("Ada"))))
     (should (equal '("Hello, Ada?" nil) (dualstack-tg-greet-all '("Ada") "?" nil)))
@@ -157,6 +158,75 @@
       (should (zerop (dualstack-sidecar-define-test-compile
                       (expand-file-name "dualstack-tg.el" dualstack-sidecar-helper-directory)
                       file))))))
+
+(defconst dualstack-sidecar-define-test-odd
+  "import functools
+def plain(a, b=1, *args, key, other=2, **kw):
+    'Return \"quoted\" and \\\\ and \\\\[forward-char], `x` and it\\'s.'
+def dynamic(default_directory, load_path, nil=1, t=2, _=3, x_=4, x=5): return load_path
+def posonly(a, b, /): return 'both'
+def annotated(x: int, y: 'list[str]' = [], *z: object) -> dict:
+    '''Returns a thing. And another
+
+    (defun looks like code) \\x07
+    \\tindented   '''
+def car(x): 'a lower-case word'
+def wide(x): '''%s
+      second line'''
+def non_ascii(ü, naïve): 'Grüße an 日本.'
+def quote(): ''
+def split(x):
+    '''
+
+    Take X. Then go.
+
+
+    (fn WRONG)
+    '''
+async def later(rest, optional=1): 'Wait'
+short = lambda x: x
+@functools.lru_cache
+def cached(x): 'Return X, or nothing.'
+"
+  "Python functions with names and docstrings that Lisp must not have.")
+
+(dualstack-sidecar-helper-test dualstack-sidecar-define-odd-functions
+  "What is written compiles without warnings and satisfies checkdoc."
+  (let ((dualstack-sidecar-define--sidecars nil)
+        (load-path (cons dualstack-sidecar-helper-directory load-path)))
+    (dualstack-sidecar-helper-file
+     "odd.py" (format dualstack-sidecar-define-test-odd
+                      (mapconcat #'identity (make-list 30 "word") " ")))
+    (dualstack-sidecar-helper-file
+     "dualstack-to.el" ";;; -*- lexical-binding: t; -*-" "(require 'dualstack)"
+     "(dualstack-define-sidecar dualstack-to \"Odd.\" :module \"odd.py\")"
+     "(provide 'dualstack-to)")
+    (load (expand-file-name "dualstack-to.el" dualstack-sidecar-helper-directory) nil t)
+    (let ((file (dualstack-sidecar-write-functions 'dualstack-to)))
+      (should (equal '(0 . "") (dualstack-sidecar-define-test-checkdoc file)))
+      (should (zerop (dualstack-sidecar-define-test-compile file)))
+      (unwind-protect
+          (progn
+            (load file nil t)
+            (should (equal "both" (funcall 'dualstack-to-posonly 1 2)))
+            (should (equal "here" (funcall 'dualstack-to-dynamic "/nonexistent/" "here")))
+            (should (equal '(default-directory-value load-path-value
+                              &optional nil-value t-value any-value x x-value)
+                           (help-function-arglist 'dualstack-to-dynamic t)))
+            (should (equal "Return \"quoted\" and \\ and \\[forward-char], `x` and it's.\n
+Arguments: A, B, ARGS."
+                           (let ((text-quoting-style 'grave))
+                             (substitute-command-keys (documentation 'dualstack-to-plain t)))))
+            (should (string-prefix-p "Take X.  Then go.\n\n" (documentation 'dualstack-to-split t)))
+            (should-not (fboundp 'dualstack-to-<lambda>)))
+        (unload-feature 'dualstack-to-functions t)
+        (setq features (delq 'dualstack-to features))))))
+
+(defun dualstack-sidecar-define-test-checkdoc (file)
+  "Return the status and the output of checkdoc of FILE in another Emacs."
+  (dualstack-test-run (list (dualstack-test-emacs-program) "-Q" "--batch"
+                            "-l" (dualstack-test-support "lint.el")
+                            "-f" "dualstack-lint-checkdoc" file)))
 
 (defun dualstack-sidecar-define-test-compile (&rest files)
   "Compile FILES in another Emacs, where a warning is an error; return its status."
