@@ -197,7 +197,7 @@ sentences."
     (string-trim-right (buffer-string))))
 
 (defun dualstack-sidecar-write--quote (text)
-  "Return TEXT as a string in Lisp, so that a docstring shows it unchanged.
+  "Return TEXT as a string in Lisp, for a docstring that has it unchanged.
 What begins a line with an opening parenthesis looks like a definition."
   (let ((print-escape-newlines nil) (print-escape-control-characters nil))
     (prin1-to-string

@@ -32,6 +32,8 @@
 (declare-function dualstack-tg-call-async "dualstack-tg")
 (declare-function dualstack-tg-greet-all "dualstack-tg-functions")
 (declare-function dualstack-tg-same "dualstack-tg-functions")
+(declare-function dualstack-to-dynamic "dualstack-to-functions")
+(declare-function dualstack-to-posonly "dualstack-to-functions")
 (defvar dualstack-tg-word)
 (defvar dualstack-tg-sidecar-python)
 (defvar dualstack-tg-sidecar-restart)
@@ -208,8 +210,8 @@ def cached(x): 'Return X, or nothing.'
       (unwind-protect
           (progn
             (load file nil t)
-            (should (equal "both" (funcall 'dualstack-to-posonly 1 2)))
-            (should (equal "here" (funcall 'dualstack-to-dynamic "/nonexistent/" "here")))
+            (should (equal "both" (dualstack-to-posonly 1 2)))
+            (should (equal "here" (dualstack-to-dynamic "/nonexistent/" "here")))
             (should (equal '(default-directory-value load-path-value
                               &optional nil-value t-value any-value x x-value)
                            (help-function-arglist 'dualstack-to-dynamic t)))
