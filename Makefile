@@ -5,9 +5,17 @@ EMACS ?= emacs
 PYTHON ?= python3
 VENV := .venv
 LISP := $(wildcard lisp/*.el)
-COMPILED := lisp/.compiled-$(shell "$(EMACS)" -Q --batch --eval '(princ emacs-version)' 2>/dev/null)
+COMPILED := lisp/.compiled-$(shell env -u EMACSLOADPATH "$(EMACS)" -Q --batch --eval '(princ emacs-version)' 2>/dev/null)
+
+# What would lead the programs that run here to other files, or other places, than theirs.
+unexport CDPATH BASH_ENV ENV GREP_OPTIONS EMACSLOADPATH EMACSDATA EMACSDOC EMACSPATH
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_COMMON_DIR GIT_PREFIX GIT_NAMESPACE
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIREMENT
+export PIP_USER := 0
 
 export EMACS
+export PYTHON
 export ONLY
 # Looked up by each recipe: the environment may have been made by the one before.
 export DUALSTACK_PYTHON = $(CURDIR)/$(shell . tests/support/python.sh; venv_python $(VENV))
@@ -80,14 +88,14 @@ $(COMPILED): $(LISP) | setup
 	  -f batch-byte-compile $(LISP)
 	@touch $@
 
-# The environment is made again if its Python has gone, or the clone has moved.
+# The environment is made again if its Python has gone, the clone has moved, or another Python is named.
 setup: $(VENV)/.installed
 	@tests/support/need.sh
-	@$(VENV_PYTHON) -c 'import dualstack_epc' 2>/dev/null || tests/support/make-venv.sh "$(PYTHON)" $(VENV)
+	@$(VENV_PYTHON) -c 'import dualstack_epc' 2>/dev/null $(if $(filter file,$(origin PYTHON)),,\
+	   && [ "$$(cat $<)" = "$$PYTHON" ]) || tests/support/make-venv.sh "$$PYTHON" $(VENV)
 
 $(VENV)/.installed: python/pyproject.toml
-	@tests/support/make-venv.sh "$(PYTHON)" $(VENV)
-	@touch $@
+	@tests/support/make-venv.sh "$$PYTHON" $(VENV)
 
 clean: ## Remove what was made, but for the downloads in .cache
 	rm -rf $(VENV) lisp/*.elc lisp/.compiled-* python/build python/src/*.egg-info \

@@ -15,7 +15,7 @@
 # Read as a whole before it runs, as a run takes long and the file may change meanwhile.
 {
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH= cd -- "$(dirname -- "$0")/.."
 root=${FRESH_ROOT:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/dualstack/fresh}
 releases=() users=() only=
 while (($#)); do

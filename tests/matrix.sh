@@ -10,7 +10,7 @@
 # are this machine's Python, reached from inside the chroot.  Each Python from 3.10 on that is here, or
 # that uv has, runs pytest.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH= cd -- "$(dirname -- "$0")/.."
 root=${MATRIX_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/dualstack/matrix}
 declare -A release=([27.1]=bullseye [28.2]=bookworm [30.1]=trixie [30.2]=sid)
 versions=() only=() pythons=yes
@@ -97,7 +97,7 @@ for minor in ${pythons:+10 11 12 13 14}; do
     continue
   fi
   venv=.cache/venv-3.$minor
-  [[ -e $venv/.installed ]] || { tests/support/make-venv.sh "$python" "$venv" && touch "$venv/.installed"; }
+  [[ -e $venv/.installed ]] || tests/support/make-venv.sh "$python" "$venv"
   echo "Python 3.$minor:"
   log=$(mktemp)
   "$(venv_python "$venv")" tests/run.py --pytest-only "${only[@]}" | tee "$log" || status=1

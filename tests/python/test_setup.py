@@ -19,7 +19,7 @@ from conftest import ROOT, SUPPORT
 if TYPE_CHECKING:
     from pathlib import Path
 
-TOOLS = ["sh", "dirname", "id", "sed", "grep", "tail", "mktemp", "rm", "cat", "env"]
+TOOLS = ["sh", "dirname", "id", "sed", "grep", "head", "tail", "mktemp", "rm", "cat", "env"]
 PASTE = "sudo apt-get update && sudo apt-get install -y --no-install-recommends"
 
 if sys.platform == "win32" and not shutil.which("sh"):
@@ -210,3 +210,72 @@ def test_an_environment_is_made_as_windows_makes_it(machine: Path, tmp_path: Pat
     assert len(told) == 3
     assert "python[dev]" in told[1]
     assert told[2] == "-"
+
+
+def test_a_full_or_missing_place_for_files_is_named(machine: Path, tmp_path: Path) -> None:
+    for place in (str(tmp_path / "none"), "/dev/null"):
+        run = subprocess.run(
+            [str(SUPPORT / "need.sh")],
+            env={"PATH": str(machine), "TMPDIR": place},
+            cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert run.returncode == 1
+        assert run.stderr.count("\n") == 1
+        assert f"{place} cannot be written, or is full" in run.stderr
+
+
+def test_a_folder_that_setuptools_cannot_take_is_named(tmp_path: Path) -> None:
+    for name in ("a{b}", "a $b"):
+        clone = tmp_path / name
+        (clone / "lisp").mkdir(parents=True)
+        run = subprocess.run(
+            [str(SUPPORT / "make-venv.sh"), sys.executable, ".venv"],
+            cwd=clone, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert run.returncode == 1
+        assert run.stderr.count("\n") == 1
+        assert f"{clone} for variables; move the clone" in run.stderr
+        assert not (clone / ".venv").exists()
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make in the clone with ARGUMENTS, and ENVIRONMENT besides this one."""
+    if not shutil.which("make"):
+        pytest.skip("needs make")
+    inherited = {key: os.environ[key] for key in os.environ if not key.startswith("MAKE")}
+    return subprocess.run(
+        ["make", *arguments],
+        env={**inherited, **environment},
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_what_leads_programs_astray_stays_outside() -> None:
+    names = (
+        "BASH_ENV CDPATH EMACSLOADPATH ENV GIT_DIR GREP_OPTIONS PIP_PREFIX PIP_TARGET"
+        " PYTHONHOME PYTHONPATH PYTHONWARNINGS"
+    )
+    astray = dict.fromkeys(names.split(), "/nonexistent")
+    run = make("--eval", "show: ; @env", "show", PIP_USER="1", **astray)
+    assert run.returncode == 0, run.stderr
+    shown = dict(line.split("=", 1) for line in run.stdout.splitlines() if "=" in line)
+    assert "PATH" in shown
+    assert not astray.keys() & shown.keys()
+    assert shown["PIP_USER"] == "0"
+
+
+def test_scripts_find_their_clone_whatever_cdpath_says(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    run = subprocess.run(
+        ["tests/fresh.sh", "--nonsense"],
+        env={**os.environ, "CDPATH": str(tmp_path)},
+        cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.startswith("usage: tests/fresh.sh [--release")
+
+
+def test_a_python_that_is_named_is_used_or_refused() -> None:
+    run = make("setup", "PYTHON=/nonexistent/python")
+    assert run.returncode == 2
+    assert run.stderr.startswith("PYTHON=/nonexistent/python does not run; name a Python")

@@ -5,7 +5,7 @@
 # A server on 127.0.0.1 only, and a refusal at ::1 that takes a second, as on Windows; a graphical
 # Emacs that has Cairo and SVG, under Xvfb.  Needs xvfb-run; pngquant, if it is there, makes them small.
 set -eu
-cd "$(dirname "$0")/../.."
+CDPATH= cd -- "$(dirname -- "$0")/../.."
 emacs=${1:-emacs}
 . tests/support/python.sh
 python=${DUALSTACK_PYTHON:-$(venv_python .venv)}

@@ -6,7 +6,7 @@
 #
 # It comes from Debian's archive, through this machine's own apt settings, and is kept in .cache.
 set -eu
-cd "$(dirname "$0")/../.."
+CDPATH= cd -- "$(dirname -- "$0")/../.."
 cache=$PWD/.cache/packages/$1
 if [ ! -e "$cache/done" ]; then
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null

@@ -47,7 +47,9 @@
             (setq forms (car (read-from-string
                               (format "(%s)"
                                       (replace-regexp-in-string
-                                       "~/src/dualstack/" dualstack-first-block-root
+                                       "~/src/dualstack/"
+                                       ;; As it is inside a string.
+                                       (substring (prin1-to-string dualstack-first-block-root) 1 -1)
                                        body t t))))))))
       (or forms (error "The section \"Quick start\" has no block with %s" regexp)))))
 

@@ -32,10 +32,11 @@
 
 (defun dualstack-lint--load-path ()
   "Make the packages in the cache loadable."
-  (dolist (directory (file-expand-wildcards
-                      (concat dualstack-lint--cache "elpa*/*") t))
-    (when (file-directory-p directory)
-      (push directory load-path))))
+  ;; The clone's name may have brackets, which wildcards do not allow.
+  (dolist (place (directory-files dualstack-lint--cache t "\\`elpa"))
+    (dolist (directory (directory-files place t "\\`[^.]"))
+      (when (file-directory-p directory)
+        (push directory load-path)))))
 
 (defun dualstack-lint-checkdoc ()
   "Print what checkdoc says of the files on the command line."

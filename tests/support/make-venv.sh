@@ -1,12 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make-venv.sh PYTHON DIRECTORY: make a virtual environment with the sidecar and the tools in it.
+# Its file .installed is written last, and names PYTHON.
 set -eu
-python=$1
+named=$1
 venv=$2
-support=$(dirname "$0")
+support=$(dirname -- "$0")
 . "$support/python.sh"
-python=$("$support/need.sh" "$python")
+python=$("$support/need.sh" "$named")
+case $PWD in
+  *[{}]* | *\$[a-zA-Z_]*)
+    echo "Python's setuptools takes \$NAME and {NAME} in $PWD for variables; move the clone to a folder without them" >&2
+    exit 1
+    ;;
+esac
 echo "Setting up $venv (once)..." >&2
 # pip, too, notes where the source is, and the clone's name may have any letters.
 case $(locale charmap 2>/dev/null) in
@@ -15,7 +22,7 @@ case $(locale charmap 2>/dev/null) in
 esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-"$(venv_python "$venv")" -c 'import pip' 2>/dev/null ||
+[ "$(cat "$venv/.installed" 2>/dev/null)" = "$named" ] && "$(venv_python "$venv")" -c 'import pip' 2>/dev/null ||
   "$python" -m venv --clear "$venv" >"$log" 2>&1 || {
   echo "$python -m venv fails: $(tail -n 1 "$log")" >&2
   exit 1
@@ -39,3 +46,4 @@ site = pathlib.Path(sysconfig.get_paths()["purelib"])
 for note in site.glob("__editable__.dualstack_epc-*.pth"):
     note.write_text(os.path.relpath("python/src", site) + "\n")
 PYTHON
+printf '%s\n' "$named" >"$venv/.installed"

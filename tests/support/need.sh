@@ -5,7 +5,7 @@
 # What is missing is installed at once where this user may do that without a password, and otherwise
 # named in one line that ends with the command to type.  Prints the Python to use, if PYTHON is given.
 set -eu
-. "$(dirname "$0")/python.sh"
+. "$(dirname -- "$0")/python.sh"
 emacs=${EMACS:-emacs}
 python=${1-}
 oldest_emacs=27.1
@@ -30,8 +30,10 @@ missing() {
         names="${names:+$names and }Python's venv"
         packages="${packages:+$packages }$(venv_package "$found")"
       }
-    elif command -v "$python" >/dev/null && "$python" -c pass 2>/dev/null; then
+    elif "$python" -c pass 2>/dev/null; then
       too_old "$python"
+    elif [ "$python" != python3 ]; then
+      fail "PYTHON=$python does not run; name a Python, 3.10 or later:  make PYTHON=..."
     else
       names="${names:+$names and }Python"
       packages="${packages:+$packages }python3 python3-venv"
@@ -97,6 +99,11 @@ install() {
 
 [ -w . ] && [ -w lisp ] ||
   fail "$PWD cannot be written, and make keeps .venv and compiled files there; clone it to a place where you may write"
+scratch=$(mktemp 2>/dev/null) && head -c 20000000 /dev/zero 2>/dev/null >"$scratch" || {
+  rm -f "$scratch"
+  fail "${TMPDIR:-/tmp} cannot be written, or is full; make room there, or name another directory:  make TMPDIR=..."
+}
+rm -f "$scratch"
 missing
 if [ -n "$packages" ]; then
   install
