@@ -5,11 +5,15 @@
 
 Each file of ERT tests runs in an Emacs of its own, so that one that crashes or hangs hides no
 other; both count as a failure.  The status is 0 if every test passed, and at least one ran.
+
+As many files as there are processors run side by side, and pytest and the linters beside them; those
+that say ";; Runs alone", and why, run alone afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import os
 import re
@@ -18,21 +22,29 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 ERT_TIMEOUT = 300 * int(os.environ.get("DUALSTACK_FAULT_TIMES", "1"))  # seconds for one file
 PYTEST_TIMEOUT = 1800
+# The sooner those begin that take longest, the less is left for one processor in the end.
+LONG = ["sidecar-remote", "package", "epc-pipe", "mode-programs", "install", "epc-flow", "diagnose"]
 
 
 @dataclass
 class Counts:
-    """How many tests passed and failed, and which were skipped."""
+    """How many tests passed and failed, which were skipped, and the output if one failed."""
 
     passed: int = 0
     failed: int = 0
     skipped: list[str] = field(default_factory=list)
+    output: str = ""
 
     def add(self, other: Counts) -> None:
         """Add OTHER to these."""
@@ -45,8 +57,16 @@ class Counts:
         return f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"
 
 
+class Unit(NamedTuple):
+    """What runs as a whole, by itself or beside others."""
+
+    name: str
+    run: Callable[[], Counts]
+    alone: bool = False
+
+
 def ert(file: Path, only: str | None) -> Counts:
-    """Run the tests in FILE whose names match ONLY, and print what went wrong."""
+    """Run the tests in FILE whose names match ONLY."""
     escaped = only.replace("\\", "\\\\").replace('"', '\\"') if only else None
     selector = f'"{escaped}"' if escaped else "t"
     command = [
@@ -74,7 +94,7 @@ def ert(file: Path, only: str | None) -> Counts:
 
 
 def read_ert(name: str, output: str, status: int) -> Counts:
-    """Return the counts in OUTPUT of the file NAME, and print that if anything went wrong.
+    """Return the counts in OUTPUT of the file NAME, with OUTPUT if anything went wrong.
 
     STATUS is Emacs's, negative where it was ended.
     """
@@ -88,9 +108,9 @@ def read_ert(name: str, output: str, status: int) -> Counts:
     if status != 0 and not counts.failed:
         counts.failed = 1  # Emacs crashed or hung, or the file does not load.
     if counts.failed:
-        print(output)
+        counts.output = output
         if status < 0:
-            print(f"{name}: ended by signal {-status}, or after {ERT_TIMEOUT} s")
+            counts.output += f"\n{name}: ended by signal {-status}, or after {ERT_TIMEOUT} s"
     return counts
 
 
@@ -105,17 +125,17 @@ def lint(*arguments: str) -> Counts:
         encoding="utf-8",
         errors="replace",
     )
-    print(run.stdout, end="", flush=True)
     lines = re.findall(r"^  ([a-z, -]+): ?(.*)$", run.stdout, re.MULTILINE)
     return Counts(
         passed=sum(rest == "clean" for _, rest in lines),
         failed=sum(rest == "" for _, rest in lines) or run.returncode,
         skipped=[f"{name}: {rest}" for name, rest in lines if rest.startswith("not checked")],
+        output=run.stdout,
     )
 
 
 def pytest(only: str | None) -> Counts:
-    """Run the tests in tests/python whose names match ONLY, and print what went wrong."""
+    """Run the tests in tests/python whose names match ONLY."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
         command = [
@@ -142,7 +162,7 @@ def pytest(only: str | None) -> Counts:
     no_tests = 5
     if status not in {0, no_tests}:
         counts.failed = max(1, counts.failed)
-        print(output)
+        counts.output = output
     return counts
 
 
@@ -160,6 +180,44 @@ def read_report(report: Path) -> Counts:
     return counts
 
 
+def units(options: argparse.Namespace) -> Iterator[Unit]:
+    """Generate what OPTIONS name, what takes longest first."""
+    only = options.only
+    if not options.ert_only:
+        yield Unit("pytest", lambda: pytest(only))
+    if options.pytest_only:
+        return
+    files = {
+        file.stem.removeprefix("dualstack-").removesuffix("-test"): file
+        for file in sorted((ROOT / "tests" / "lisp").glob("*-test.el"))
+    }
+    for name in dict.fromkeys([*(name for name in LONG if name in files), *files]):
+        alone = re.search(r"^;; Runs alone", files[name].read_text(encoding="utf-8"), re.MULTILINE)
+        yield Unit(files[name].stem, functools.partial(ert, files[name], only), bool(alone))
+    if not only:
+        yield Unit("linters", lambda: lint(*(["--lisp"] if options.ert_only else [])))
+
+
+def run_units(chosen: list[Unit], processors: int) -> Iterator[tuple[Unit, Counts]]:
+    """Run the units CHOSEN, on PROCESSORS, and generate each with its counts when it ends."""
+    with ThreadPoolExecutor(processors) as pool:
+        futures = {pool.submit(unit.run): unit for unit in chosen if not unit.alone}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    for unit in chosen:
+        if unit.alone:
+            yield unit, unit.run()
+
+
+def processors() -> int:
+    """Return how many units run side by side: no more than 4, for they share the machine."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(os.environ.get("DUALSTACK_JOBS") or min(4, available or 1))
+
+
 def main() -> None:
     """Run as the module's docstring says."""
     parser = argparse.ArgumentParser(description="Run ERT and pytest together.")
@@ -172,16 +230,11 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     start = time.monotonic()
     lisp, python = Counts(), Counts()
-    if not (options.only or options.pytest_only):
-        lisp.add(lint(*(["--lisp"] if options.ert_only else [])))
-    files = sorted((ROOT / "tests" / "lisp").glob("*-test.el"))
-    for file in [] if options.pytest_only else files:
-        counts = ert(file, options.only)
-        print(f"  {file.stem:<28} {counts}", flush=True)
-        lisp.add(counts)
-    if not options.ert_only:
-        python = pytest(options.only)
-        print(f"  {'pytest':<28} {python}", flush=True)
+    for unit, counts in run_units(list(units(options)), processors()):
+        if counts.output:
+            print(counts.output.rstrip("\n"))
+        print(f"  {unit.name:<32} {counts}", flush=True)
+        (python if unit.name == "pytest" else lisp).add(counts)
     total = Counts()
     total.add(lisp)
     total.add(python)

@@ -187,6 +187,7 @@ class Windows:
         )
         failed = re.findall(r"^ +(?:FAILED|QUIT) +\d+/\d+ +(\S+)", output, re.MULTILINE)
         counts = read_ert(Path(file).name, output, -1 if status is None else status)
+        print(counts.output, end="")
         return counts, [] if status is None else failed
 
     def bench(self) -> int:
