@@ -174,7 +174,7 @@ f(lambda: list(events), 'events')
                             (quit (push 'quit ends)))))
       (dolist (name '(ask_and_cancel ask_sync_and_cancel))
         (setq ends nil)
-        (should (equal (dualstack-epc-call connection name '("wait") :timeout 10) "cancelled"))
+        (should (equal (dualstack-epc-call connection name '("wait")) "cancelled"))
         (dualstack-test-wait (lambda () ends))
         (should (equal ends '(quit)))))))
 

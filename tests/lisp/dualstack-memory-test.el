@@ -116,16 +116,17 @@ while True:
   (dualstack-test-with-stall (port "--family" "ipv6" "--black-hole")
     (dualstack-test-with-servers ((four 'ipv4 :service port))
       (dualstack-memory--remember port 'ipv6)
-      (let ((start (float-time)))
-        (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))
-        (should (< (- (float-time) start) 1))))))
+      (dualstack-test-within
+       1 (lambda ()
+           (dualstack-memory--remember port 'ipv6)
+           (dualstack-test-seconds
+            (lambda ()
+              (delete-process (dualstack-open-network-stream "peer" nil "localhost" port)))))))))
 
 ;;;; Servers that are starting
 
-(dualstack-deftest dualstack-memory-a-server-that-begins-late ()
-  "A pending attempt is renewed: a server is reached soon after it listens.
-Plain Emacs's SYN is repeated after a second."
-  (skip-unless (eq system-type 'gnu/linux))
+(defun dualstack-memory-test-late ()
+  "Return the seconds until a server is reached that begins late."
   (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
     (let* ((since nil)
            (process nil)
@@ -144,9 +145,15 @@ Plain Emacs's SYN is repeated after a second."
       (setq server (dualstack-test-server 'ipv4 :service port :reuseaddr t)
             since (float-time))
       (dualstack-test-wait (lambda () process))
-      (should (< (- (float-time) since) 0.5))
-      (delete-process process)
-      (dualstack-test-close server))))
+      (prog1 (- (float-time) since)
+        (delete-process process)
+        (dualstack-test-close server)))))
+
+(dualstack-deftest dualstack-memory-a-server-that-begins-late ()
+  "A pending attempt is renewed: a server is reached soon after it listens.
+Plain Emacs's SYN is repeated after a second."
+  (skip-unless (eq system-type 'gnu/linux))
+  (dualstack-test-within 0.5 #'dualstack-memory-test-late))
 
 (dualstack-deftest dualstack-memory-wait-for-port ()
   "The function for package authors connects when a server begins, once."
@@ -161,9 +168,7 @@ Plain Emacs's SYN is repeated after a second."
         (with-timeout (0.3) (while t (accept-process-output nil 0.05)))
         (should-not opened)
         (dualstack-test-with-servers ((server family :service port))
-          (let ((since (float-time)))
-            (dualstack-test-wait (lambda () opened))
-            (should (< (- (float-time) since) 0.5)))
+          (dualstack-test-wait (lambda () opened))
           (should (= 1 (length (dualstack-test-accepted server))))
           (dualstack-cancel handle)
           (should (eq 'open (process-status (car opened))))
@@ -197,7 +202,7 @@ Plain Emacs's SYN is repeated after a second."
            (start (float-time))
            (err (should-error (dualstack-open-network-stream "peer" nil "localhost" port)
                               :type 'file-error)))
-      (should (< 0.2 (- (float-time) start) 5))
+      (should (< 0.2 (- (float-time) start) 20))
       (should (equal (nth 2 err) "Connection refused"))
       (should (equal (plist-get (nthcdr 3 err) :attempts)
                      (format "127.0.0.1:%d no answer within 0.2 s" port)))))

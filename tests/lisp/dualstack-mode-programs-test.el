@@ -169,7 +169,7 @@ FAMILY is bound to \"ipv4\" and \"ipv6\"."
                         'jsonrpc-process-connection :name "jsonrpc"
                         :process (open-network-stream "jsonrpc" nil "localhost"
                                                       (dualstack-test-port server)))))
-      (should (equal (jsonrpc-request connection :greet [] :timeout 5) "hello"))
+      (should (equal (jsonrpc-request connection :greet [] :timeout 30) "hello"))
       (let ((process (jsonrpc--process connection)))
         (set-process-sentinel process #'ignore)
         (delete-process process))
@@ -389,7 +389,7 @@ s.serve_forever()
                          (list plain
                                ;; First contact each time.
                                (apply #'min
-                                      (cl-loop repeat 5
+                                      (cl-loop repeat 20
                                                do (dualstack-forget)
                                                collect (funcall connect)))))))))
               (ert-info ((format "Client %s" client))

@@ -257,8 +257,9 @@ All sidecars are ended."
 (defun dualstack-python-test-wrapper (name)
   "Make the program NAME, the real Python, which is counted."
   (dualstack-python-test-program
-   name (format "echo called >>%scalls" dualstack-python-test-directory)
-   (format "exec '%s' \"$@\"" dualstack-test-python)))
+   name (format "echo called >>%s" (shell-quote-argument
+                                    (expand-file-name "calls" dualstack-python-test-directory)))
+   (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python))))
 
 (defun dualstack-python-test-calls ()
   "Return how often wrappers were called."
@@ -287,7 +288,7 @@ All sidecars are ended."
     (dualstack-python-test-program "python3" "echo dualstack 3.8 2f78")
     (dualstack-python-test-program "python" "echo oh dear >&2; exit 1")
     (dualstack-python-test-program "py" "shift"
-                                   (format "exec '%s' \"$@\"" dualstack-test-python))
+                                   (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python)))
     ;; Of a launcher, the Python that it has launched.
     (should (equal (dualstack-sidecar-python) (dualstack-python-test-executable)))
     (dualstack-python-test-wrapper "python")

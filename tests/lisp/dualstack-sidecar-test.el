@@ -72,10 +72,9 @@
     (should (equal (dualstack-sidecar-address sidecar)
                    (format "127.0.0.1:%d" (dualstack-sidecar-port sidecar))))
     (should (eq sidecar (dualstack-sidecar-start :wait t)))
-    (let ((pid (process-id (dualstack-sidecar-process sidecar)))
-          (start (float-time)))
+    (let ((pid (process-id (dualstack-sidecar-process sidecar))))
       (dualstack-sidecar-stop)
-      (should (< (- (float-time) start) 0.5))
+      ;; It does not wait for that.
       (should (eq (dualstack-sidecar-state sidecar) 'stopping))
       (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'stopped)))
       (should-not (dualstack-test-alive-p pid)))))
@@ -223,7 +222,7 @@ def ask(x):
 import subprocess, sys
 CODE = r'''
 import sys, time
-end = time.monotonic() + 6
+end = time.monotonic() + 60
 try:
     while time.monotonic() < end:
         print('still here', file=sys.stderr, flush=True)
@@ -235,8 +234,7 @@ def start():
     return subprocess.Popen([sys.executable, '-c', CODE]).pid
 "))
          (sidecar (dualstack-sidecar-start :modules (list file) :wait t))
-         (pid (dualstack-sidecar-test-call sidecar 'start))
-         start)
+         (pid (dualstack-sidecar-test-call sidecar 'start)))
     (unwind-protect
         (progn
           (dualstack-test-wait (lambda ()
@@ -244,11 +242,10 @@ def start():
                                                  (dualstack-sidecar--log-current
                                                   (dualstack-sidecar-log sidecar)))))
           (kill-buffer (dualstack-sidecar-log sidecar))
-          (setq start (float-time))
           (dualstack-sidecar-stop)
-          (should (< (- (float-time) start) 0.5))
+          (should (eq (dualstack-sidecar-state sidecar) 'stopping))
           (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'stopped)))
-          (should (< (- (float-time) start) 4)))
+          (should (dualstack-test-alive-p pid)))
       (ignore-errors (dualstack-test-kill pid))
       (delete-file file))))
 
@@ -290,8 +287,8 @@ time.sleep(60)")))
     (dualstack-sidecar-stop)
     (dualstack-test-wait (lambda () (not (dualstack-test-alive-p pid))))))
 
-(dualstack-sidecar-test dualstack-sidecar-does-not-outlive-emacs
-  "When Emacs is killed, its sidecar goes within two seconds."
+(defun dualstack-sidecar-test-outlives ()
+  "Return how many seconds a sidecar outlives its Emacs, which is killed."
   (let* ((code `(let ((dualstack-python ,dualstack-test-python))
                   (require 'dualstack-sidecar)
                   (message "\n%d" (process-id (dualstack-sidecar-process
@@ -313,15 +310,18 @@ time.sleep(60)")))
           (should (dualstack-test-alive-p pid)))
       (dualstack-test-kill (process-id emacs))
       (dualstack-test-end emacs))
-    (let ((start (float-time)))
-      (dualstack-test-wait (lambda () (not (dualstack-test-alive-p pid))))
-      (should (< (- (float-time) start) 2.5)))))
+    (dualstack-test-seconds
+     (lambda () (dualstack-test-wait (lambda () (not (dualstack-test-alive-p pid))))))))
+
+(dualstack-sidecar-test dualstack-sidecar-does-not-outlive-emacs
+  "When Emacs is killed, its sidecar goes within two seconds."
+  (dualstack-test-within 2 #'dualstack-sidecar-test-outlives))
 
 ;;;; What goes wrong
 
 (dualstack-sidecar-test dualstack-sidecar-failures
   "Each way not to start has its own message."
-  (let ((dualstack-sidecar-timeout 10))
+  (let ((dualstack-sidecar-timeout 30))
     (should (string-match-p "no-such-program"
                             (dualstack-sidecar-test-failure "/no-such-program")))
     (should (string-match-p "ended before it ran, with status 3\nwhat it said"
@@ -332,11 +332,17 @@ time.sleep(60)")))
                             (dualstack-sidecar-test-failure
                              dualstack-test-python "-c"
                              "import time; print('Warning: x\\n1234', flush=True); time.sleep(60)")))
-    (let ((dualstack-sidecar-timeout 2.5))
-      (should (string-match-p "no port line within 2.5 s\nloading"
-                              (dualstack-sidecar-test-failure
-                               dualstack-test-python "-c"
-                               "import sys, time; print('loading', file=sys.stderr); time.sleep(60)"))))
+    (let ((dualstack-sidecar-timeout 0.2)
+          (text ""))
+      ;; A busy machine needs longer until it says so.
+      (while (and (not (string-match-p "loading" text))
+                  (< dualstack-sidecar-timeout 30))
+        (cl-callf * dualstack-sidecar-timeout 2)
+        (setq text (dualstack-sidecar-test-failure
+                    dualstack-test-python "-c"
+                    "import sys, time; print('loading', file=sys.stderr); time.sleep(60)")))
+      (should (string-match-p (format "no port line within %s s\nloading" dualstack-sidecar-timeout)
+                              text)))
     (should (string-match-p "printed \"hi\" where its announcement should be"
                             (dualstack-sidecar-test-failure
                              dualstack-test-python "-c"

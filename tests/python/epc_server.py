@@ -49,7 +49,7 @@ class Raw:
 
     def __init__(self, server: DualStackEPCServer, family: str = "ipv4") -> None:
         host = "127.0.0.1" if family == "ipv4" else "::1"
-        self.sock = socket.create_connection((host, port(server)), timeout=10)
+        self.sock = socket.create_connection((host, port(server)), timeout=30)
         self._decoder = FrameDecoder()
         self._payloads: list[bytes] = []
 

@@ -28,7 +28,7 @@ def holding(release: threading.Event) -> dispatch.Job:
     """Return a job that ends when RELEASE is set."""
 
     def job() -> None:
-        release.wait(10)
+        release.wait(30)
 
     return job
 
@@ -51,7 +51,7 @@ def test_threads_are_reused_and_end_when_idle(pool: WorkerPool) -> None:
             ran.set()
 
         pool.submit(job)
-        assert ran.wait(5)
+        assert ran.wait(30)
     assert len(names) <= 8
     wait_until(lambda: pool.size == 0)
 
@@ -62,7 +62,7 @@ def test_a_gate_lets_a_limited_number_run_and_wait(pool: WorkerPool) -> None:
     done: list[int] = []
 
     def job() -> None:
-        release.wait(10)
+        release.wait(30)
         done.append(1)
 
     assert [gate.offer(job, 1) for _ in range(7)] == [True] * 5 + [False] * 2

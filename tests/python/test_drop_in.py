@@ -68,7 +68,7 @@ def test_calls_of_emacs_return_sexpdatas_types(server: DualStackEPCServer, raw: 
     asked = raw.receive()
     assert asked[3] == [OurSymbol("a"), OurSymbol("b"), Vector([1])]
     raw.send(f"(return {asked[1]} [x])")
-    assert future.result(5) == Brackets([Symbol("x")])
+    assert future.result(30) == Brackets([Symbol("x")])
 
 
 def isolated(script: str) -> subprocess.CompletedProcess[str]:
@@ -78,7 +78,7 @@ def isolated(script: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=40,
     )
 
 

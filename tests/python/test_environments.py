@@ -107,7 +107,7 @@ def send_file(server: socket.socket, file: Path) -> None:
         connection.sendall(head.encode() + content)
 
 
-def wait_for(condition: Any, seconds: float = 20) -> None:
+def wait_for(condition: Any, seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -276,12 +276,12 @@ def test_given_up_in_the_middle(end: str, tmp_path: Path, wheel: Path) -> None:
             child.terminate()
         else:
             child.kill()
-            assert child.wait(10)
+            assert child.wait(30)
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(40)
             while end != "KILL" and connection.recv(65536):
                 pass  # pip was ended, too, and its connection with it.
-        child.communicate(timeout=20)
+        child.communicate(timeout=40)
         if end != "KILL":
             wait_for(lambda: not list(root.glob("making-*")))
             return

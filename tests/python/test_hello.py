@@ -30,6 +30,7 @@ from conftest import (
     started,
     terminated,
     wait_until,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -128,10 +129,13 @@ def test_client_that_never_reads() -> None:
 
 @pytest.mark.parametrize("event", ENDINGS)
 def test_it_ends_at_once_with_status_0(event: str) -> None:
-    status, seconds, errors = ended_by(event, *command_line("hello"))
-    assert status == 0
-    assert seconds < 3
-    assert errors.count("\n") <= 1
+    def ending() -> float:
+        status, seconds, errors = ended_by(event, *command_line("hello"))
+        assert status == 0
+        assert errors.count("\n") <= 1
+        return seconds
+
+    within(2, ending)
 
 
 def test_its_end_closes_connections() -> None:
@@ -161,7 +165,7 @@ def test_chosen_port() -> None:
     with hello() as server:
         port = server.port
         server.terminate()
-        server.wait(10)
+        server.wait(30)
     with hello("--port", str(port)) as server:
         assert server.port == port
 
@@ -180,7 +184,7 @@ def test_on_a_host_without_ipv6() -> None:
     with started(*wrapper, *command_line("hello")) as server:
         port = server.port
         server.terminate()
-        _, errors = server.communicate(timeout=10)
+        _, errors = server.communicate(timeout=30)
         assert server.returncode == 0
         assert errors == (
             f"dualstack-epc: hello at 127.0.0.1:{port}; this machine has no ipv6 loopback\n"

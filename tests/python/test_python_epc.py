@@ -3,32 +3,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import epc
 import pytest
 
 from conftest import ROOT, SUPPORT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def candidates() -> Iterator[str]:
+    """Generate file names of what may be interpreters of this machine."""
+    yield sys.executable
+    for minor in range(10, 20):
+        if found := shutil.which(f"python3.{minor}"):
+            yield found
+    with contextlib.suppress(OSError, RuntimeError):  # Without a home, or with another's.
+        yield from map(str, Path.home().glob(".pyenv/versions/*/bin/python3"))
+
 
 def pythons() -> dict[str, str]:
     """Return the interpreters of this machine from 3.10 on, by version."""
     found: dict[str, str] = {}
-    places = [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
-    places += Path.home().glob(".pyenv/versions/*/bin")
-    candidates = [sys.executable, *(str(f) for d in places for f in sorted(d.glob("python3.*")))]
-    for candidate in candidates:
-        if re.search(r"[/\\]python(3\.\d+)?(\.exe)?$", candidate):
-            script = "import sys; print('%d.%d' % sys.version_info[:2])"
-            run = subprocess.run(
-                [candidate, "-c", script], capture_output=True, text=True, check=False
-            )
-            version = run.stdout.strip()
-            if run.returncode == 0 and tuple(map(int, version.split("."))) >= (3, 10):
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for candidate in candidates():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            version = subprocess.run(
+                [candidate, "-c", script], capture_output=True, text=True, check=True, timeout=30
+            ).stdout.strip()
+            if tuple(map(int, version.split("."))) >= (3, 10):
                 found.setdefault(version, candidate)
     return found
 

@@ -88,7 +88,7 @@ def test_the_python_server(tmp_path: Path) -> None:
     file = tmp_path / "server.py"
     file.write_text(blocks()["server.py"])
     run = subprocess.run(
-        [sys.executable, str(file)], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, str(file)], capture_output=True, text=True, timeout=40, check=True
     )
     assert run.stdout == "6\n"
 
@@ -137,10 +137,12 @@ def emacs(directory: Path, *arguments: str, timeout: float = 30) -> str:
         f"(setq load-prefer-newer t dualstack-python {lisp(sys.executable)}"
         f" dualstack-sidecar-environments-directory {lisp(directory / 'environments')})"
     )
+    # Emacs ends its children by SIGHUP, which those of nohup ignore.
+    end = "(add-hook 'kill-emacs-hook (lambda () (mapc #'delete-process (process-list))))"
     run = subprocess.run(
         [
             program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-L", str(directory),
-            "--eval", options,
+            "--eval", options, "--eval", end,
             *arguments,
         ],
         cwd=directory, capture_output=True, text=True, timeout=timeout, check=False,
@@ -254,8 +256,8 @@ def test_calls_that_last() -> None:
         for name in ("copy", "lengths", "search"):
             server.register_function(scope[name])
         client.functions["buffer-length"] = len
-        assert client.call_sync("copy", [["a", "b"]], 10) == 2
-        assert client.call_sync("lengths", ["a", "bcd"], 10) == [1, 3]
+        assert client.call_sync("copy", [["a", "b"]], 30) == 2
+        assert client.call_sync("lengths", ["a", "bcd"], 30) == [1, 3]
         with pytest.raises(CallTimeoutError):
             client.call_sync("search", ["x"], 0.1)
-        assert client.call_sync("copy", [[]], 10) == 0
+        assert client.call_sync("copy", [[]], 30) == 0

@@ -36,9 +36,9 @@ def test_a_client_with_the_token_is_let_in() -> None:
         serving(token="secret") as server,
         connect_client(port=port(server), token="secret") as client,
     ):
-        assert client.call_sync("echo", [1], 5) == [1]
+        assert client.call_sync("echo", [1], 30) == [1]
         large = "x" * 1_000_000
-        assert client.call_sync("echo", [large], 5) == [large]
+        assert client.call_sync("echo", [large], 30) == [large]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_client_that_dawdles_is_closed(data: bytes) -> None:
         start = time.monotonic()
         while raw.receive() is not None:
             pass
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
 
 
 def test_the_time_for_a_proof_is_5_seconds() -> None:
@@ -173,6 +173,6 @@ def test_both_ends_of_a_forwarded_port_name_a_label() -> None:
         server.label = "build"
         with relay(socket.AF_INET6, server.server_address) as port:
             with connect_client("::1", port, token="secret", label="build") as client:
-                assert client.call_sync("echo", [1], 5) == [1]
+                assert client.call_sync("echo", [1], 30) == [1]
             with pytest.raises(AuthenticationError):
                 connect_client("::1", port, token="secret", label="other")

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 def test_calls_nest_in_both_directions(server: DualStackEPCServer, client: Client) -> None:
     def down(n: int) -> int:
-        return 0 if n == 0 else 1 + int(client.call_sync("up", [n - 1], 10))
+        return 0 if n == 0 else 1 + int(client.call_sync("up", [n - 1], 30))
 
     client.functions["down"] = down
     server.register_function(
-        lambda n: 0 if n == 0 else 1 + server.clients[0].call_sync("down", [n - 1], 10), "up"
+        lambda n: 0 if n == 0 else 1 + server.clients[0].call_sync("down", [n - 1], 30), "up"
     )
-    assert client.call_sync("up", [64], 10) == 64
+    assert client.call_sync("up", [64], 30) == 64
 
 
 def test_calls_that_call_back_do_not_keep_others_waiting(raw: Raw) -> None:
@@ -85,12 +85,12 @@ def test_a_call_ends_when_the_peer_leaves(server: DualStackEPCServer, raw: Raw) 
     raw.receive()
     threading.Timer(0.05, lambda: raw.sock.shutdown(socket.SHUT_RDWR)).start()
     with pytest.raises(ConnectionClosedError):
-        handler.call_sync("never", [], 10)
+        handler.call_sync("never", [], 30)
     with pytest.raises(EPCClosed):  # It is python-epc's as well.
-        future.result(5)
+        future.result(30)
     wait_until(lambda: not server.clients)
     with pytest.raises(ConnectionClosedError):
-        handler.call_sync("never", [], 10)
+        handler.call_sync("never", [], 30)
     assert not handler.peer.pending
 
 
@@ -135,26 +135,28 @@ def test_every_reply_ends_its_call(
     future = server.clients[0].call_future("method", [])
     raw.send(reply.format(raw.receive()[1]))
     with pytest.raises(error):
-        future.result(5)
+        future.result(30)
 
 
 def test_a_method_knows_its_caller(server: DualStackEPCServer, client: Client) -> None:
     client.functions["who"] = lambda: "me"
-    server.register_function(lambda: current_client().call_sync("who", [], 5), "ask")
+    server.register_function(lambda: current_client().call_sync("who", [], 30), "ask")
     with connect_client(port=server.server_address[1]) as other:
         other.functions["who"] = lambda: "another"
-        assert client.call_sync("ask", [], 5) == "me"
-        assert other.call_sync("ask", [], 5) == "another"
+        assert client.call_sync("ask", [], 30) == "me"
+        assert other.call_sync("ask", [], 30) == "another"
     with pytest.raises(LookupError):
         current_client()
 
 
 def test_callbacks_may_call_again(server: DualStackEPCServer, client: Client) -> None:
     client.functions["twice"] = lambda x: x * 2
-    client.call_sync("echo", [], 5)
+    client.call_sync("echo", [], 30)
     handler = server.clients[0]
     results: list[Any] = []
-    handler.call("twice", [4], lambda value: results.append(handler.call_sync("twice", [value], 5)))
+    handler.call(
+        "twice", [4], lambda value: results.append(handler.call_sync("twice", [value], 30))
+    )
     handler.call("nonesuch", [], None, results.append)
     wait_until(lambda: len(results) == 2)
     assert 16 in results
@@ -189,7 +191,7 @@ def test_close_after_replies_first(server: DualStackEPCServer, raw: Raw) -> None
 
 def test_closing_a_client_closes(server: DualStackEPCServer) -> None:
     client = connect_client(port=port(server))
-    client.call_sync("echo", [], 5)
+    client.call_sync("echo", [], 30)
     client.close()
     wait_until(lambda: not server.clients)
 
@@ -210,8 +212,8 @@ def test_payloads_are_not_logged(
     server: DualStackEPCServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    client.call_sync("echo", ["secret"], 5)
+    client.call_sync("echo", ["secret"], 30)
     server.register_function(lambda _x: 1 / 0, "fail")
     with pytest.raises(MethodError):
-        client.call_sync("fail", ["secret"], 5)
+        client.call_sync("fail", ["secret"], 30)
     assert "secret" not in caplog.text

@@ -11,7 +11,7 @@ import pytest
 
 from dualstack_epc.net.listener import open_listener
 
-from conftest import HOSTS, SUPPORT, connect, started
+from conftest import HOSTS, SUPPORT, connect, seconds_of, started, within
 
 if sys.platform != "linux":
     pytest.skip("stall.py reads Linux's socket table", allow_module_level=True)
@@ -28,7 +28,7 @@ def seconds_until_refused(family: str, port: int) -> float:
 def test_refused_at_the_retransmission_each_time_it_is_ready(family: str) -> None:
     with started(sys.executable, str(SUPPORT / "stall.py"), "--family", family) as stall:
         for _ in range(2):
-            assert 0.9 < seconds_until_refused(family, stall.port) < 3
+            assert 0.9 < seconds_until_refused(family, stall.port) < 10
             assert stall.stdin
             assert stall.stdout
             print(file=stall.stdin, flush=True)
@@ -40,9 +40,7 @@ def test_a_server_at_the_other_address_is_not_affected() -> None:
         arguments = ("--family", "ipv6", "--port", str(listener.port))
         with started(sys.executable, str(SUPPORT / "stall.py"), *arguments) as stall:
             assert stall.port == listener.port
-            start = time.monotonic()
-            connect("ipv4", listener.port).close()
-            assert time.monotonic() - start < 0.5
+            within(0.5, lambda: seconds_of(lambda: connect("ipv4", listener.port).close()))
 
 
 def test_black_hole_never_answers() -> None:

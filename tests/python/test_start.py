@@ -89,8 +89,8 @@ def test_it_runs_from_its_source_and_leaves_it_alone(source: Path, tmp_path: Pat
     )
     with sidecar(source, str(module)) as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("hello", [], 5) == "hello"
-            assert client.call_sync("double", [2], 5) == 4
+            assert client.call_sync("hello", [], 30) == "hello"
+            assert client.call_sync("double", [2], 30) == 4
             client.methods_sync(5)
     assert tree(source.parent) == before
 
@@ -106,7 +106,7 @@ def test_it_is_the_source_that_it_was_started_from(source: Path, tmp_path: Path)
     )
     with sidecar(source, str(module), PYTHONPATH=str(other.parent)) as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("version", [], 5) == "own"
+            assert client.call_sync("version", [], 30) == "own"
 
 
 def test_nothing_of_the_current_directory_is_run(source: Path, trap: Path, tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_nothing_of_the_current_directory_is_run(source: Path, trap: Path, tmp_p
     module.write_text(f"import inspect, logging, queue, typing\n{PRINT_PATH}")
     with sidecar(source, str(module), "json", cwd=trap) as (child, token):
         with connect(port=child.port, token=token) as client:
-            path = client.call_sync("path", [], 5)
-            assert client.call_sync("dumps", [1], 5) == "1"
+            path = client.call_sync("path", [], 30)
+            assert client.call_sync("dumps", [1], 30) == "1"
     assert str(trap) not in path
     assert all(os.path.isabs(each) for each in path)  # noqa: PTH117
     assert path[0] == str(source.parent)
@@ -130,7 +130,7 @@ def test_nor_where_a_user_starts_it(way: str, trap: Path, tmp_path: Path) -> Non
     command = ["-P", "-m", "dualstack_epc"] if way == "module" else [str(SOURCE)]
     run = subprocess.run(
         [sys.executable, *command, "serve", "no_such_module"],
-        cwd=trap, capture_output=True, text=True, check=False, timeout=20,
+        cwd=trap, capture_output=True, text=True, check=False, timeout=40,
     )  # fmt: skip
     assert run.stderr.startswith("dualstack-epc: there is no module no_such_module")
     assert not (tmp_path / "sprung").exists()
@@ -146,7 +146,7 @@ def test_a_modules_folder_hides_nothing_of_pythons(
     )
     with sidecar(source, str(trap / "mine.py")) as (child, token):
         with connect(port=child.port, token=token) as client:
-            value, place = client.call_sync("answer", [], 5)
+            value, place = client.call_sync("answer", [], 30)
             client.methods_sync(5)
     assert value == 42
     assert not place.startswith(str(trap))
@@ -159,7 +159,7 @@ def test_a_module_by_name_comes_from_the_path_that_is_named(
     (trap / "by_name.py").write_text("import queue\n\n\ndef answer():\n    return 42\n")
     with sidecar(source, "--path", str(trap), "by_name") as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("answer", [], 5) == 42
+            assert client.call_sync("answer", [], 30) == 42
     assert not (tmp_path / "sprung").exists()
     run = subprocess.run(
         [sys.executable, str(source), "sidecar", "by_name"],
@@ -179,8 +179,8 @@ def test_a_file_may_be_called_as_a_module_of_pythons(source: Path, tmp_path: Pat
     files = [str(tmp_path / name) for name in ("queue.py", "socket.py")]
     with sidecar(source, *files) as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("in_queue", [], 5) == "sidecar_queue"
-            assert client.call_sync("in-socket", [], 5) == "sidecar_socket"
+            assert client.call_sync("in_queue", [], 30) == "sidecar_queue"
+            assert client.call_sync("in-socket", [], 30) == "sidecar_socket"
 
 
 def test_what_the_user_has_set_is_left(source: Path, tmp_path: Path) -> None:
@@ -198,8 +198,8 @@ def test_what_the_user_has_set_is_left(source: Path, tmp_path: Path) -> None:
         source, "from_path", str(module), PYTHONPATH=str(own), PYTHONSTARTUP="/my/startup.py"
     ) as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("answer", [], 5) == 42
-            seen = client.call_sync("seen", [], 5)
+            assert client.call_sync("answer", [], 30) == 42
+            seen = client.call_sync("seen", [], 30)
     assert seen == ["yes", str(own), "/my/startup.py", [], 1]
     assert (own / "__pycache__").exists()  # theirs is written as ever
 
@@ -219,7 +219,7 @@ def test_a_pth_file_of_the_user_is_read(source: Path, tmp_path: Path) -> None:
     (Path(site) / "mine.pth").write_text(f"{tmp_path / 'named'}\n")
     with sidecar(source, "by_pth", python=python, PYTHONUSERBASE=str(tmp_path)) as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("answer", [], 5) == 42
+            assert client.call_sync("answer", [], 30) == 42
 
 
 @pytest.mark.parametrize("locale", ["C", "zh_CN.GBK"])
@@ -232,7 +232,7 @@ def test_text_is_utf_8_in_every_locale(source: Path, tmp_path: Path, locale: str
     )
     with sidecar(source, str(folder / "mine.py"), LC_ALL=locale) as (child, token):
         with connect(port=child.port, token=token) as client:
-            assert client.call_sync("text", [], 5) == "你好"
+            assert client.call_sync("text", [], 30) == "你好"
 
 
 def test_an_old_python_gets_one_sentence(source: Path) -> None:

@@ -50,10 +50,10 @@ def test_500_idle_strangers_have_64_places_and_leave_room_for_others(
         start = time.monotonic()
         with idle("127.0.0.1", port(server), 500) as sockets:
             with connect_client("127.0.0.1", port(server), token="secret") as client:
-                assert client.call_sync("echo", [1], 5) == [1]
+                assert client.call_sync("echo", [1], 30) == [1]
             wait_until(lambda: threading.active_count() <= before + core.STRANGERS + 4)
             # The oldest are those that are gone.
-            sockets[0].settimeout(5)
+            sockets[0].settimeout(30)
             assert sockets[0].recv(1) == b""
             sockets[-1].settimeout(0.05)
             with pytest.raises(TimeoutError):
@@ -86,8 +86,8 @@ def test_a_flood_at_one_address_does_not_shut_the_other_out() -> None:
             for _ in range(5):
                 start = time.monotonic()
                 with connect_client("::1", port(server), token="secret") as client:
-                    assert client.call_sync("echo", [1], 5) == [1]
-                assert time.monotonic() - start < 5
+                    assert client.call_sync("echo", [1], 30) == [1]
+                assert time.monotonic() - start < 20
         finally:
             stop.set()
             thread.join()
@@ -99,8 +99,8 @@ def test_proven_clients_are_never_closed_for_strangers() -> None:
         connect_client("127.0.0.1", port(server), token="secret") as client,
     ):
         with idle("127.0.0.1", port(server), 200), idle("::1", port(server), 200):
-            assert client.call_sync("echo", [1], 5) == [1]
-        assert client.call_sync("echo", [2], 5) == [2]
+            assert client.call_sync("echo", [1], 30) == [1]
+        assert client.call_sync("echo", [2], 30) == [2]
 
 
 def test_addresses_are_accepted_from_by_turns() -> None:
