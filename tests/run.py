@@ -6,8 +6,8 @@
 Each file of ERT tests runs in an Emacs of its own, so that one that crashes or hangs hides no
 other; both count as a failure.  The status is 0 if every test passed, and at least one ran.
 
-As many files as there are processors run side by side, and pytest and the linters beside them; those
-that say ";; Runs alone", and why, run alone afterwards.
+As many files as there are processors, or as DUALSTACK_JOBS says, run side by side, and pytest and the
+linters beside them; those that say ";; Runs alone", and why, run alone afterwards.
 """
 
 from __future__ import annotations
