@@ -15,7 +15,6 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PIP_R
 export PIP_USER := 0
 
 export EMACS
-export PYTHON
 export ONLY
 # Looked up by each recipe: the environment may have been made by the one before.
 export DUALSTACK_PYTHON = $(CURDIR)/$(shell . tests/support/python.sh; venv_python $(VENV))
@@ -92,10 +91,10 @@ $(COMPILED): $(LISP) | setup
 setup: $(VENV)/.installed
 	@tests/support/need.sh
 	@$(VENV_PYTHON) -c 'import dualstack_epc' 2>/dev/null $(if $(filter file,$(origin PYTHON)),,\
-	   && [ "$$(cat $<)" = "$$PYTHON" ]) || tests/support/make-venv.sh "$$PYTHON" $(VENV)
+	   && [ "$$(cat $<)" = "$(PYTHON)" ]) || tests/support/make-venv.sh "$(PYTHON)" $(VENV)
 
 $(VENV)/.installed: python/pyproject.toml
-	@tests/support/make-venv.sh "$$PYTHON" $(VENV)
+	@tests/support/make-venv.sh "$(PYTHON)" $(VENV)
 
 clean: ## Remove what was made, but for the downloads in .cache
 	rm -rf $(VENV) lisp/*.elc lisp/.compiled-* python/build python/src/*.egg-info \

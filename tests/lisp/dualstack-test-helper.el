@@ -33,6 +33,12 @@
 ;; directories of their own.
 (setq default-directory (expand-file-name default-directory))
 
+;; A user without a home directory may have no place for what Emacs compiles.
+(when (and (boundp 'native-comp-eln-load-path) (not (getenv "HOME")))
+  (let ((directory (make-temp-file "eln" t)))
+    (push directory native-comp-eln-load-path)
+    (add-hook 'kill-emacs-hook (lambda () (delete-directory directory t)))))
+
 (defconst dualstack-test-root
   (file-name-directory
    (directory-file-name
