@@ -32,7 +32,11 @@
 ;;    comments, at which it stops; `dualstack-epc-scan--special' looks at them.
 ;; 3. It also stops where nothing is, every few thousand bytes, at places that
 ;;    a peer cannot foresee.  If a few of them are in symbols that Emacs does
-;;    not have, all are counted.
+;;    not have, all are counted.  How many of them begin an object tells how
+;;    many objects there are: they hold Emacs while they are made and, later,
+;;    collected.
+;; 4. The keys of hash tables are counted, as all that are in one may have one
+;;    hash, and be compared with each other.
 ;;
 ;; The text is unibyte, in UTF-8.  Where the reader and this disagree about
 ;; where a string ends, the text is refused: see `dualstack-epc-scan--escapes'.
@@ -57,6 +61,19 @@ find out that one is longer.")
 (defconst dualstack-epc-scan--stops 200000
   "How many quotes a text may have; a hash table counts as four.")
 
+(defconst dualstack-epc-scan--objects 4000000
+  "How many objects a text may have, about: samples tell.")
+
+(defconst dualstack-epc-scan--gap 4096
+  "How many bytes are between two samples, on average.")
+
+(defconst dualstack-epc-scan--keys 20000
+  "How many keys a hash table may have.
+The squares of the numbers of several must add up to no more than of one.")
+
+(defconst dualstack-epc-scan--small 2000
+  "Bytes of a hash table's data in which there are not many keys.")
+
 (defconst dualstack-epc-scan--between "^\0- \"';()[]#`,"
   "The characters of symbols and numbers, for `skip-chars-forward'.
 Of those that end one, only U+00A0 is missing: it is two bytes.")
@@ -77,16 +94,26 @@ Of those that end one, only U+00A0 is missing: it is two bytes.")
     table)
   "Syntax of S-expressions, in which what must be looked at begins a comment.")
 
+(defconst dualstack-epc-scan--counting-syntax
+  (let ((table (copy-syntax-table dualstack-epc-scan--syntax)))
+    (modify-syntax-entry '(0 . 32) " " table)
+    (modify-syntax-entry #x3fffa0 " " table) ; The byte that ends U+00A0.
+    table)
+  "The same, in which blanks are not as good as symbols.")
+
 (cl-defstruct (dualstack-epc-scan--state (:constructor dualstack-epc-scan--make)
                                          (:copier nil))
   "How far the scan of a buffer is.
 PARSE is what `parse-partial-sexp' goes on from; its first element is the
 depth of brackets.  QUOTES is a list of (DEPTH . COUNT), quotes before a
-bracket that is open, and EXTRA the sum of their counts.  TABLES has the
-depth round each hash table that is open.  STOPS counts what was looked at.
+bracket that is open, and EXTRA the sum of their counts.  TABLES has a list
+of (DEPTH . START) for the hash tables that are open: the depth round each, and
+where its data begin.  KEYS is the sum of the squares of the numbers of keys.
+STOPS counts what was looked at, OBJECTS samples that begin an object.
 SEEN is a list of symbols that Emacs does not have, or t if all symbols were
 counted; NEXT is where to look for one.  OUTGOING is non-nil if the text is of this Emacs."
-  (parse (list 0)) quotes (extra 0) tables (stops 0) seen (next 0) outgoing)
+  (parse (list 0)) quotes (extra 0) tables (keys 0) (stops 0) (objects 0) seen (next 0)
+  outgoing)
 
 ;;;; Texts
 
@@ -163,17 +190,21 @@ It is so if it has up to 100 strings or escapes, and outside strings up to
 In \"\\C-\\\"\" the last quote belongs to the escape, and does not end the
 string; \"\\N{...}\" loads the names of all characters.  No printer writes
 those."
-  (let ((position (dualstack-epc--scan-find "\\" payload))
-        (start 0))
-    (while (and position
-                (setq position (string-match "\\\\[CMSHAN^]" payload position)))
-      (setq start position)
-      (while (and (> start 0) (eq (aref payload (1- start)) ?\\))
-        (cl-decf start))
-      (when (cl-evenp (- position start))
-        (dualstack-epc--scan-refuse "the escape %s"
-                                    (substring payload position (+ position 2))))
-      (cl-incf position))))
+  (let ((start (dualstack-epc--scan-find "\\" payload)))
+    ;; What is searched for first is found fast, and rarely there.
+    (when (and start
+               (setq start (string-match "\\\\[CMSHAN^]" payload start))
+               (string-match "\\(?:\\`\\|[^\\]\\)\\(?:\\\\\\\\\\)*\\(\\\\[CMSHAN^]\\)"
+                             payload
+                             (dualstack-epc-scan--run-start payload start)))
+      (dualstack-epc--scan-refuse "the escape %s" (match-string 1 payload)))))
+
+(defun dualstack-epc-scan--run-start (payload position)
+  "Return where to search PAYLOAD for what comes before the backslash at POSITION.
+That is the character before the first of several backslashes."
+  (while (and (> position 0) (eq (aref payload position) ?\\))
+    (setq position (1- position)))
+  position)
 
 (defun dualstack-epc--scan-find (text payload)
   "Return where TEXT is in PAYLOAD first, or nil."
@@ -189,7 +220,7 @@ those."
                 (point)
                 (dualstack-epc-scan--goal scan)
                 (if (dualstack-epc-scan--state-tables scan)
-                    (1+ (car (dualstack-epc-scan--state-tables scan)))
+                    (1+ (caar (dualstack-epc-scan--state-tables scan)))
                   (- (1+ dualstack-epc--scan-depth) (dualstack-epc-scan--state-extra scan)))
                 nil (dualstack-epc-scan--state-parse scan) t)))
     (setf (dualstack-epc-scan--state-parse scan) parse)
@@ -199,7 +230,7 @@ those."
            (setf (dualstack-epc-scan--state-parse scan) (list (car parse)))
            (dualstack-epc-scan--special scan))
           ((and (dualstack-epc-scan--state-tables scan)
-                (= (car parse) (1+ (car (dualstack-epc-scan--state-tables scan)))))
+                (= (car parse) (1+ (caar (dualstack-epc-scan--state-tables scan)))))
            (dualstack-epc-scan--end-table scan))
           ((not (nth 3 parse))
            (dualstack-epc-scan--sample scan)))))
@@ -209,7 +240,8 @@ those."
 In a hash table it cannot stop at the greatest depth, so it must not get
 there."
   (when (>= (point) (dualstack-epc-scan--state-next scan))
-    (setf (dualstack-epc-scan--state-next scan) (+ (point) 2048 (random 4096))))
+    (setf (dualstack-epc-scan--state-next scan)
+          (+ (point) (/ dualstack-epc-scan--gap 2) (random dualstack-epc-scan--gap))))
   (min (point-max)
        (dualstack-epc-scan--state-next scan)
        (if (dualstack-epc-scan--state-tables scan)
@@ -339,7 +371,7 @@ first of each."
     (when data
       (forward-char 2)
       (dualstack-epc-scan--open scan count)
-      (push depth (dualstack-epc-scan--state-tables scan))
+      (push (cons depth end) (dualstack-epc-scan--state-tables scan))
       (goto-char (1- data))
       (dualstack-epc-scan--open scan 0))
     (goto-char end)))
@@ -364,10 +396,50 @@ Emacs 30 even an empty one is made with 65 places."
   "Leave the hash table of SCAN whose data end at point."
   (unless (looking-at "[ \n]*)")
     (dualstack-epc--scan-refuse "a hash table with more than a test and data"))
-  (goto-char (match-end 0))
-  (let ((depth (pop (dualstack-epc-scan--state-tables scan))))
+  (pcase-let ((`(,depth . ,start) (pop (dualstack-epc-scan--state-tables scan))))
+    (unless (dualstack-epc-scan--state-outgoing scan)
+      (dualstack-epc-scan--count-keys scan start (1- (point))))
+    (goto-char (match-end 0))
     (setf (dualstack-epc-scan--state-parse scan) (list depth))
     (dualstack-epc-scan--close-quotes scan depth)))
+
+(defun dualstack-epc-scan--count-keys (scan start end)
+  "Count the keys of the hash table of SCAN with data from START to END."
+  (when (> (- end start) dualstack-epc-scan--small)
+    (save-match-data
+      (let ((count 0)
+            (most (1+ (* 2 dualstack-epc-scan--keys))))
+        (with-syntax-table dualstack-epc-scan--counting-syntax
+          (while (and (< count most)
+                      (setq start (ignore-errors (scan-sexps start 1)))
+                      (<= start end))
+            (cl-incf count)))
+        (cl-incf (dualstack-epc-scan--state-keys scan) (expt (/ (1+ count) 2) 2))
+        (when (> (dualstack-epc-scan--state-keys scan) (expt dualstack-epc-scan--keys 2))
+          (dualstack-epc--scan-refuse "hash tables with more than %d keys: a list has no limit"
+                                      dualstack-epc-scan--keys))))))
+
+;;;; Objects
+
+(defun dualstack-epc-scan--count-object (scan)
+  "Count the object that begins at point, if one does, as a sample for SCAN.
+A float counts as three: Emacs takes seconds to free a million of them."
+  (when (and (= (point) (dualstack-epc-scan--state-next scan))
+             (dualstack-epc-scan--object-p (char-before) (following-char))
+             (not (looking-at "\\.[ \n]")) ; That of a pair.
+             (> (* dualstack-epc-scan--gap
+                   (cl-incf (dualstack-epc-scan--state-objects scan)
+                            (if (looking-at "[-+]?[0-9]*\\(?:\\.[0-9]\\|[0-9]e\\)") 3 1)))
+                dualstack-epc-scan--objects))
+    (dualstack-epc--scan-refuse "more than %d objects" dualstack-epc-scan--objects)))
+
+(defun dualstack-epc-scan--object-p (before after)
+  "Return non-nil if an object begins between the characters BEFORE and AFTER."
+  (or (memq after '(?\( ?\[ ?\"))
+      (and (> after 32)
+           (not (memq after '(?\) ?\])))
+           ;; The last byte of U+00A0 may be that of a letter, too: rarely.
+           (or (<= before 32) (memq before '(?\( ?\) ?\[ ?\] ?\" ?\' #xa0))))))
 
 ;;;; Symbols
 
@@ -378,6 +450,8 @@ Emacs 30 even an empty one is made with 65 places."
 
 (defun dualstack-epc-scan--sample (scan)
   "Look at the symbol or number round point for SCAN."
+  (unless (dualstack-epc-scan--state-outgoing scan)
+    (dualstack-epc-scan--count-object scan))
   (unless (eq (dualstack-epc-scan--state-seen scan) t)
     (let* ((reach (1+ dualstack-epc-scan--token))
            (start (save-excursion

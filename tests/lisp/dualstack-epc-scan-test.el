@@ -50,7 +50,7 @@
                    ("comment" "; (\n1" "(1;2\n)")
                    ("#" "#x12?\"" "(##?\" \")" "#_a" "#$" "#@2ab" "#!a\n1" "#;1" "#")
                    ("escape" "\"\\C-\" \" #(\\\"a\\\") \"" "\"\\N{DIGIT ONE}\"" "\"\\M-a\"" "\"\\^a\""
-                    "\"\\\\\\\\\\C-a\"" "\"\\H-a\"" "\"\\A-a\"" "\"\\S-a\"")
+                    "\"\\\\\\\\\\C-a\"" "\"\\\\C \\\\\\C-a\"" "\\C" "\"\\H-a\"" "\"\\A-a\"" "\"\\S-a\"")
                    ("function" "#[0 \"a\" [] 1]") ("bool-vector" "#&3\"a\"") ("char-table" "#^[1]" "#^^[1]")
                    ("label" "#1=(a . #1#)" "#1#" "(#24r12?\" \")") ("uninterned" "#:a")
                    ("UTF-8" "\"\\\\310")))
@@ -131,6 +131,44 @@
                       (concat "#x" (make-string 1000000 ?f))
                       (concat "(" (mapconcat #'identity (make-list 300000 "'a") " ") ")")))
     (should (stringp (dualstack-epc-scan-test-read text)))))
+
+(ert-deftest dualstack-epc-scan-objects-are-bounded ()
+  "A message has about four million objects at most, which hold Emacs for a moment."
+  (cl-flet ((scan (count text)
+              (condition-case err
+                  (not (dualstack-epc--scan
+                        (concat "(return 1 (" (apply #'concat (make-list count text)) "))\n")))
+                (dualstack-epc--scan-refused (cadr err)))))
+    (should-not (scan 1000000 "1 "))
+    (let ((dualstack-epc-scan--objects 400000)) ; A tenth, to take less time.
+      (pcase-dolist (`(,text ,count) '(("[]" 700000) ("()" 700000) ("1 " 700000) ("\"\"" 700000)
+                                       ("1\302\2401 " 350000) ("(a . 1)" 250000) ("1.5 " 400000)))
+        (should (equal (scan count text) "more than 400000 objects")))
+      (pcase-dolist (`(,text ,count) '(("1 " 200000) ("(a . 1)" 80000) ("1.5 " 60000)
+                                       ("\"1 2 3 4 5 6 7 8 9\"" 100000)))
+        (should-not (scan count text))))))
+
+(ert-deftest dualstack-epc-scan-keys-are-bounded ()
+  "Hash tables have 20,000 keys at most, as all may have one hash."
+  (should (= dualstack-epc-scan--keys 20000))
+  (let ((dualstack-epc-scan--keys 2000)) ; A tenth, to take less time.
+    (cl-flet ((table (from to) (concat "#s(hash-table test equal data ("
+                                       (mapconcat (lambda (i) (format "\"k%d\" (1 (b))" i))
+                                                  (number-sequence from to) " ")
+                                       "))")))
+      (should (= 1500 (hash-table-count (car (dualstack-epc-scan-test-read (table 1 1500))))))
+      (dolist (text (list (table 1 2001)
+                          (replace-regexp-in-string "\" (" "\"\u00a0(" (table 1 2001) t t)
+                          (format "(%s %s)" (table 1 1500) (table 1 1500))
+                          (format "#s(hash-table data (a %s b %s))" (table 1 1500) (table 1 1500))))
+        (should (string-match-p "more than 2000 keys" (dualstack-epc-scan-test-read text))))
+      ;; Many small ones are no harm, and what is sent has no limit.
+      (should (consp (dualstack-epc-scan-test-read
+                      (format "(%s)" (mapconcat #'identity (make-list 1000 (table 1 100)) " ")))))
+      (let ((large (make-hash-table)))
+        (dotimes (i 3000)
+          (puthash i i large))
+        (should (dualstack-epc--codec-encode (list 'return 1 large)))))))
 
 (ert-deftest dualstack-epc-scan-takes-little-time ()
   "Looking through 20,000 rows takes no longer than reading them.

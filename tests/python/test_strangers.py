@@ -195,14 +195,14 @@ def test_a_call_gets_its_reply_when_the_error_path_fails(
 
 
 class Classless:
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise SystemExit
 
 
 class Nameless(type):
     @property
-    def __name__(cls) -> str:
+    def __name__(cls) -> str:  # type: ignore[override]
         raise SystemExit
 
 
