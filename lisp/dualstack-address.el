@@ -114,13 +114,13 @@ stands for itself.  Signal an error if HOST has no address."
   "Return the families of `dualstack-policy', the preferred one first.
 Signal an error if an option has a value that it cannot have."
   (unless (memq dualstack-preferred-family '(ipv4 ipv6))
-    (error "Unknown `dualstack-preferred-family' %S: set it to `ipv4' or `ipv6'"
-           dualstack-preferred-family))
+    (user-error "Unknown `dualstack-preferred-family' %S: set it to `ipv4' or `ipv6'"
+                dualstack-preferred-family))
   (pcase dualstack-policy
     ('both (if (eq dualstack-preferred-family 'ipv4) '(ipv4 ipv6) '(ipv6 ipv4)))
     ((or 'ipv4 'ipv6) (list dualstack-policy))
-    (_ (error "Unknown `dualstack-policy' %S: set it to `both', `ipv4' or `ipv6'"
-              dualstack-policy))))
+    (_ (user-error "Unknown `dualstack-policy' %S: set it to `both', `ipv4' or `ipv6'"
+                   dualstack-policy))))
 
 (defun dualstack--ipv4-literal (host)
   "Return the address in HOST if it is four numbers, else nil."

@@ -90,6 +90,8 @@ when THEN and ELSE are called, and the value, a handle for
   "Begin to connect to HOST at SERVICE with ARGS, and return the race.
 OPTIONS have `:name', `:then' and `:else' of the caller; the rest is for
 `dualstack-race--prepare'."
+  (dualstack--check-options)
+  (dualstack-async--check options)
   (let* ((host (dualstack-address--bare-host host))
          (plain (append (list :name (plist-get options :name)
                               :host (dualstack-address--encode-host host) :service service)
@@ -112,6 +114,16 @@ OPTIONS have `:name', `:then' and `:else' of the caller; the rest is for
         (dualstack-cancel race)
         (signal (car err) (cdr err))))
     race))
+
+(defun dualstack-async--check (options)
+  "Signal an error if the caller's OPTIONS cannot be used later."
+  (let ((timeout (plist-get options :timeout)))
+    (unless (or (null timeout) (and (numberp timeout) (<= 0 timeout 1e6)))
+      (error "Bad :timeout %S: give a number of seconds" timeout)))
+  (dolist (key '(:then :else))
+    (let ((function (plist-get options key)))
+      (unless (or (symbolp function) (functionp function))
+        (error "Bad %s %S: give a function" key function)))))
 
 (defun dualstack-async--release ()
   "Begin the races whose turn it is."

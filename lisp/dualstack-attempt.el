@@ -46,13 +46,18 @@ of one."
 
 ;;;; Making and closing
 
+(defvar dualstack-attempt--maker #'make-network-process
+  "The function that makes attempts.
+Inside an advice of `make-network-process' it is the primitive, so that other
+advice of it sees one call, the package's own.")
+
 (defun dualstack-attempt--dial (attempt args &rest overrides)
   "Make the process of ATTEMPT with ARGS, but for OVERRIDES.
 Both are keyword arguments of `make-network-process', whose errors are
 signalled."
   (let ((address (dualstack-attempt--address attempt)))
     (setf (dualstack-attempt--process attempt)
-          (apply #'make-network-process
+          (apply dualstack-attempt--maker
                  (if (symbolp address) :family :remote) address
                  (nconc overrides args)))))
 
@@ -181,8 +186,10 @@ a text if a host name was looked up."
 
 (defun dualstack-attempt--file-error-p (err)
   "Return non-nil if ERR is that a connection failed.
-Other errors of `make-network-process' are about its arguments."
-  (memq 'file-error (get (car err) 'error-conditions)))
+Other errors of `make-network-process' are about its arguments, also that
+an option of a socket cannot be set."
+  (and (memq 'file-error (get (car err) 'error-conditions))
+       (not (equal (nth 1 err) "Cannot set network option"))))
 
 ;;;; The caller's process
 
@@ -214,8 +221,10 @@ Nil counts before version 28, and afterwards is as good as none."
              (not (dualstack-attempt--coding-given-p args)))
     (set-process-inherit-coding-system-flag process t))
   (let* ((contact (process-contact process t))
-         (plain (append args (list :remote (plist-get contact :remote)
-                                   :local (plist-get contact :local)))))
+         ;; As Emacs does: ARGS may have these, with nil.
+         (plain (plist-put (plist-put (copy-sequence args)
+                                      :remote (plist-get contact :remote))
+                           :local (plist-get contact :local))))
     (setcar contact (car plain))
     (setcdr contact (cdr plain))))
 

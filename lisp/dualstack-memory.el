@@ -73,7 +73,7 @@ All names of the loopback are one host; its key is PORT."
 If FAMILY is nil, forget which is."
   (let ((kinds (assq-delete-all kind (gethash peer dualstack--memory))))
     (puthash peer
-             (if family
+             (if (and family (numberp dualstack-memory-lifetime))
                  (cons (cons kind (cons family (+ (float-time) dualstack-memory-lifetime)))
                        kinds)
                kinds)
@@ -217,6 +217,12 @@ its port does: the side that closes first keeps it for a while (TIME-WAIT, RFC
                                :reuseaddr nil :noquery t :sentinel #'ignore))
         t)
     (error nil)))
+
+(defun dualstack-memory-unload-function ()
+  "Look at connections no longer; see `unload-feature'."
+  (when dualstack-memory--timer
+    (cancel-timer dualstack-memory--timer))
+  nil)
 
 (provide 'dualstack-memory)
 

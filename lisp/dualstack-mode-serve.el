@@ -42,6 +42,10 @@ companion's process is called as the server, with its address added."
 (defvar dualstack-mode-serve--pairs nil
   "Servers with companions, a list of pairs (SERVER . COMPANION).")
 
+(defvar dualstack-mode-serve--timer nil
+  "The timer that looks at servers with companions, or nil.
+A package may replace the sentinel of its server.")
+
 (defun dualstack-mode-serve--make (original args)
   "Return the server of ORIGINAL for ARGS, and give it a companion."
   (dualstack-mode-serve--prune)
@@ -75,9 +79,14 @@ It is the other loopback address with the same port."
                                   :family (dualstack-address--family address)
                                   :host (format-network-address address t)
                                   :service (aref address (1- (length address)))
+                                  ;; Emacs shall ask about the server alone.
+                                  :noquery t
                                   :log (dualstack-mode-serve--log server args))
                             args))))
         (push (cons server companion) dualstack-mode-serve--pairs)
+        (unless dualstack-mode-serve--timer
+          (setq dualstack-mode-serve--timer
+                (run-at-time 1 1 #'dualstack-mode-serve--prune)))
         (add-function :after (process-sentinel server)
                       #'dualstack-mode-serve--hear))
     (error
@@ -86,14 +95,37 @@ It is the other loopback address with the same port."
 
 (defun dualstack-mode-serve--log (server args)
   "Return the `:log' function of a companion of SERVER, which ARGS made.
-It turns clients away that come after SERVER has ended."
+It turns clients away that come after SERVER has ended, and gives others what
+SERVER has now."
   (lambda (companion client message)
     (if (process-live-p server)
-        (when (plist-get args :log)
-          (funcall (plist-get args :log) companion client message))
+        (progn
+          (dualstack-mode-serve--dress client server)
+          (when (plist-get args :log)
+            (funcall (plist-get args :log) companion client message)))
       (set-process-sentinel client #'ignore)
+      (dualstack-mode-serve--kill-buffer client)
       (delete-process client)
       (dualstack-mode-serve--prune))))
+
+(defun dualstack-mode-serve--dress (client server)
+  "Give CLIENT what it would have if it had come to SERVER itself.
+Emacs makes no buffer for it where SERVER has a filter."
+  (unless (eq (process-filter server) #'internal-default-process-filter)
+    (dualstack-mode-serve--kill-buffer client))
+  (set-process-filter client (process-filter server))
+  (set-process-sentinel client (process-sentinel server))
+  (set-process-plist client (copy-sequence (process-plist server)))
+  (set-process-query-on-exit-flag client (process-query-on-exit-flag server))
+  (let ((coding (process-coding-system server)))
+    (set-process-coding-system client (car coding) (cdr coding))))
+
+(defun dualstack-mode-serve--kill-buffer (client)
+  "Kill the buffer of CLIENT, if it has one."
+  (let ((buffer (process-buffer client)))
+    (when buffer
+      (set-process-buffer client nil)
+      (kill-buffer buffer))))
 
 (defun dualstack-mode-serve--hear (process _event)
   "End the companion of PROCESS if that has ended.
@@ -109,7 +141,10 @@ Clients have the sentinel of their server, and come here too."
       (if (process-live-p (car pair))
           (push pair dualstack-mode-serve--pairs)
         (set-process-sentinel (cdr pair) #'ignore)
-        (delete-process (cdr pair))))))
+        (delete-process (cdr pair))))
+    (when (and dualstack-mode-serve--timer (null dualstack-mode-serve--pairs))
+      (cancel-timer dualstack-mode-serve--timer)
+      (setq dualstack-mode-serve--timer nil))))
 
 (provide 'dualstack-mode-serve)
 

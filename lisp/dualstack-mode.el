@@ -75,6 +75,11 @@ See `dualstack-policy', `dualstack-mode-hosts', `dualstack-mode-exclude',
     (dualstack-mode--stop-watching)
     (dualstack-mode-peers--stop-measuring)))
 
+(defun dualstack-mode-unload-function ()
+  "Turn the mode off before its functions are gone; see `unload-feature'."
+  (dualstack-mode 0)
+  nil)
+
 ;; The names of one option, before and since Emacs 29.
 (defvar comp-enable-subr-trampolines)
 (defvar native-comp-enable-subr-trampolines)
@@ -92,7 +97,7 @@ for everybody is loaded as byte code then."
   (let ((start (float-time)))
     (condition-case err
         (progn
-          (advice-add 'make-network-process :around #'dualstack-mode--make-process)
+          (dualstack-mode--add-advice)
           (when (> (- (float-time) start) 0.2)
             (message "dualstack-mode: one-time preparation")))
       (error
@@ -100,12 +105,19 @@ for everybody is loaded as byte code then."
          (let ((comp-enable-subr-trampolines nil)
                (native-comp-enable-subr-trampolines nil)
                (load-no-native t))
-           (advice-add 'make-network-process :around #'dualstack-mode--make-process)
+           (dualstack-mode--add-advice)
            (load "network-stream" nil t)))
        (unless dualstack-mode--told
          (setq dualstack-mode--told t)
          (message "dualstack-mode is on, but natively compiled packages that call `make-network-process' themselves are not helped: install Emacs's native compiler (%s)"
                   (car (split-string (error-message-string err) "[\n:]"))))))))
+
+(defun dualstack-mode--add-advice ()
+  "Advise `make-network-process', inside everybody else's advice.
+The compiler of a trampoline is started in a directory that is there."
+  (let ((default-directory data-directory))
+    (advice-add 'make-network-process :around #'dualstack-mode--make-process
+                '((depth . 100)))))
 
 (defun dualstack-mode--make-process (original &rest args)
   "Return a process for ARGS, by ORIGINAL or by ours.
@@ -113,10 +125,14 @@ If ours fails for another reason than the connection, ORIGINAL is called: it
 signals what is wrong with ARGS, and else the fault was ours, which is logged."
   (cond ((dualstack-mode--ours-p args)
          (condition-case err
-             (if (plist-get args :nowait)
-                 (dualstack-mode--nowait original args)
-               (dualstack-mode--connect args))
+             (let ((dualstack-attempt--maker original))
+               (if (plist-get args :nowait)
+                   (dualstack-mode--nowait original args)
+                 (dualstack-mode--connect args)))
            (file-error (signal (car err) (cdr err)))
+           (user-error
+            (dualstack-mode--complain args err)
+            (apply original args))
            (error
             (prog1 (apply original args)
               (dualstack-log "%s: internal error, please report it: %s"
@@ -132,9 +148,20 @@ It runs code of the user, see `dualstack-mode-exclude'."
   (condition-case err
       (dualstack-mode--acts-p args)
     (error
-     (dualstack-log "%s: not looked at: %s" (plist-get args :name)
-                    (error-message-string err))
+     (dualstack-mode--complain args err)
      nil)))
+
+(defvar dualstack-mode--complaints nil
+  "What the user has been told of, texts of errors.")
+
+(defun dualstack-mode--complain (args err)
+  "Log that ARGS are left to Emacs because of ERR, a mistake in an option.
+The first time also say so."
+  (let ((text (error-message-string err)))
+    (dualstack-log "%s: left to Emacs: %s" (plist-get args :name) text)
+    (unless (member text dualstack-mode--complaints)
+      (push text dualstack-mode--complaints)
+      (message "dualstack-mode leaves connections to plain Emacs: %s" text))))
 
 (defun dualstack-mode--acts-p (args)
   "Return non-nil if a process with ARGS is ours to make."
@@ -147,11 +174,18 @@ It runs code of the user, see `dualstack-mode-exclude'."
                   (plist-get args :local)
                   (plist-get args :use-external-socket)))
          (or (dualstack-localhost-p host)
-             (member-ignore-case host dualstack-mode-hosts))
+             (dualstack-mode--host-p host))
          (dualstack-mode--port-p (plist-get args :service))
          ;; A synchronous TLS client of the primitive is set up by Emacs alone.
          (or (plist-get args :nowait) (not (plist-get args :tls-parameters)))
          (not (dualstack-mode--excluded-p args)))))
+
+(defun dualstack-mode--host-p (host)
+  "Return non-nil if HOST is in `dualstack-mode-hosts'."
+  (if (listp dualstack-mode-hosts)
+      (member-ignore-case host dualstack-mode-hosts)
+    (user-error "Bad `dualstack-mode-hosts' %S: set it to a list of names"
+                dualstack-mode-hosts)))
 
 (defun dualstack-mode--port-p (service)
   "Return non-nil if SERVICE is the number of a port that can be connected to."
@@ -162,11 +196,14 @@ It runs code of the user, see `dualstack-mode-exclude'."
 
 (defun dualstack-mode--excluded-p (args)
   "Return non-nil if the user does not want the mode to act on ARGS."
-  (if (functionp dualstack-mode-exclude)
-      (funcall dualstack-mode-exclude args)
-    (let ((name (plist-get args :name)))
-      (cl-some (lambda (regexp) (string-match-p regexp name))
-               dualstack-mode-exclude))))
+  (cond ((functionp dualstack-mode-exclude)
+         (funcall dualstack-mode-exclude args))
+        ((listp dualstack-mode-exclude)
+         (let ((name (plist-get args :name)))
+           (cl-some (lambda (regexp) (string-match-p regexp name))
+                    dualstack-mode-exclude)))
+        (t (user-error "Bad `dualstack-mode-exclude' %S: set it to a list or a function"
+                       dualstack-mode-exclude))))
 
 ;;;; Synchronous clients
 

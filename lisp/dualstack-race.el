@@ -59,21 +59,23 @@ ARGS are the arguments of `make-network-process' that the winner shall
 look as if made with, CODING the pair of coding systems it shall have,
 ADDRESSES those of the race.  DELAY is the attempt delay in seconds,
 TIMEOUT how many seconds it may take from its beginning, or nil, DEADLINE
-the time as of `float-time' at which it is given up, or nil, RENEW the seconds after which running attempts are dialled again, or
+the time as of `float-time' at which it is given up, or nil.  RENEW is the
+seconds after which running attempts are dialled again, or nil, and ROUNDS
+how often that is done before their silence means that nobody listens, or
 nil.  PERSIST is non-nil if addresses that have failed are tried again, for
 as long.  ON-END is called with the race when it is settled, but not when
 it is cancelled.
 
 PENDING holds the addresses not tried yet, DUE is the time for the next of
-them, nil while the race is held, AGAIN that at which the running attempts are renewed, or nil, and
-LOOKED that at which the sockets will have been looked at for it, or nil.
+them, nil while the race is held, AGAIN that at which the running attempts
+are renewed, or nil, and LOOKED that at which the sockets will have been looked at for it, or nil.
 ATTEMPTS are the records of all attempts, newest first, NAME is the process
 name that Emacs gave to the first, NEWS a list of (ATTEMPT PROCESS EVENT)
 not yet read, newest first.  BUSY is non-nil inside a step, TIMER is the
-timer for the next.  STATE is `running', `won', `failed', `timeout' or
-`cancelled', WINNER the attempt that won, until it is adopted, and ERR the
+timer for the next.  STATE is `running', `won', `failed', `unanswered',
+`timeout' or `cancelled', WINNER the attempt that won, until it is adopted, and ERR the
 error, if the arguments are to blame."
-  args coding addresses delay timeout deadline renew persist on-end
+  args coding addresses delay timeout deadline renew rounds persist on-end
   pending due again looked attempts name news busy timer
   (state 'running) winner err)
 
@@ -86,7 +88,7 @@ Nil makes blocking attempts, one address after the other.")
 Its sentinels may end the wait by a `throw'.")
 
 (defconst dualstack-race--look 0.001
-  "Seconds for which sockets are looked at before the clock starts an attempt.")
+  "Seconds for which sockets are looked at before the clock decides.")
 
 (defconst dualstack-race--lookup-interval 0.1
   "Seconds between two looks at attempts whose host name Emacs looks up.")
@@ -101,18 +103,21 @@ a `select', which in w32proc.c takes the event away).")
 ;;;; Running a race
 
 (cl-defun dualstack-race--prepare (addresses args &key coding (attempt-delay 0.25)
-                                             timeout renew persist hold on-end)
+                                             timeout renew patience persist hold on-end)
   "Return a race to ADDRESSES, in their order, that has not begun.
 ADDRESSES is a list as the ADDRESS of `dualstack-attempt'.  ARGS are
 keyword arguments for `make-network-process', CODING is a pair
-\(DECODING . ENCODING) of coding systems.  ATTEMPT-DELAY, TIMEOUT and RENEW
-are in seconds; nil for the latter two means none.  PERSIST and ON-END are
-as in the struct.  With HOLD it is begun by `dualstack-race--release'."
+\(DECODING . ENCODING) of coding systems.  ATTEMPT-DELAY, TIMEOUT, RENEW and
+PATIENCE are in seconds; nil for the latter three means none.  PATIENCE, as
+long as RENEW at least, is for the silence that means that nobody listens.
+PERSIST and ON-END are as in the struct.  With HOLD it is begun by
+`dualstack-race--release'."
   (let ((now (float-time)))
     (dualstack-race--make
      :args args :coding coding :addresses addresses :pending addresses
      :due (if hold nil now)
      :delay attempt-delay :renew renew :persist persist :on-end on-end
+     :rounds (and patience (max 1 (round patience renew)))
      :timeout timeout
      :deadline (and timeout (not hold) (+ now timeout)))))
 
@@ -178,7 +183,7 @@ A race whose winner was adopted is over, and is left alone."
            (setf (dualstack-race--state race) 'cancelled)
            (dualstack-attempt--close (dualstack-race--winner race) 'cancelled)
            (setf (dualstack-race--winner race) nil))
-          ((memq (dualstack-race--state race) '(failed timeout))
+          ((memq (dualstack-race--state race) '(failed unanswered timeout))
            (setf (dualstack-race--state race) 'cancelled)))))
 
 (defun dualstack-race--adopt (race)
@@ -275,7 +280,8 @@ A sentinel that runs inside a step only leaves its news to it."
   (let* ((flying (dualstack-race--in-flight race))
          (next (dualstack-race--next race))
          (now (float-time))
-         (times (delq nil (list (dualstack-race--deadline race)
+         (times (delq nil (list (and (not (dualstack-race--looked race))
+                                     (dualstack-race--deadline race))
                                 (cond ((dualstack-race--looked race))
                                       (flying (and next (- next dualstack-race--look)))
                                       (t (dualstack-race--due race)))
@@ -292,8 +298,10 @@ A sentinel that runs inside a step only leaves its news to it."
            (dualstack-race--all-failed race now)
            t)
           ((and deadline (>= now deadline))
-           (dualstack-race--settle race 'timeout)
-           t)
+           (when (or (null flying)
+                     (dualstack-race--looked-p race deadline now))
+             (dualstack-race--settle race 'timeout)
+             t))
           ((null next) nil)
           ((null flying)
            (and (>= now next)
@@ -308,11 +316,21 @@ A sentinel that runs inside a step only leaves its news to it."
 That is when the sockets have been looked at shortly before."
   (cond ((null (dualstack-race--looked race))
          (when (>= now (- next dualstack-race--look))
-           (setf (dualstack-race--looked race) (max next (+ now dualstack-race--look))))
+           (setf (dualstack-race--looked race)
+                 (max next (+ now dualstack-race--look
+                              (dualstack-race--grace (- now next))))))
          nil)
         ((>= now (dualstack-race--looked race))
          (setf (dualstack-race--looked race) nil)
          t)))
+
+(defun dualstack-race--grace (late)
+  "Return the seconds to wait longer where the clock is LATE by so many.
+The machine is busy then, and so may be the answers.  Windows' come by way of
+a thread; elsewhere one look is enough for what has happened."
+  (if (and (eq system-type 'windows-nt) (> late 0.005))
+      (min 0.1 (* 2 late))
+    0))
 
 (defun dualstack-race--all-failed (race now)
   "End RACE, all of whose attempts have failed; or begin anew soon after NOW."
@@ -331,7 +349,9 @@ That is when the sockets have been looked at shortly before."
   (when winner
     (dualstack-attempt--end-as winner 'won))
   (dolist (attempt (dualstack-race--in-flight race))
-    (dualstack-attempt--close attempt (if winner 'lost state)))
+    (dualstack-attempt--close attempt (cond (winner 'lost)
+                                            ((eq state 'unanswered) 'timeout)
+                                            (t state))))
   (when winner
     (dualstack-attempt--rename (dualstack-attempt--process winner)
                                (dualstack-race--name race)))
@@ -356,16 +376,22 @@ That is when the sockets have been looked at shortly before."
 
 (defun dualstack-race--renew-all (race now)
   "Dial the attempts of RACE that run once more, at the time NOW.
-Where the clock is late, the machine is busy and so may be the answers: then
-they are given time."
-  (let ((late (- now (dualstack-race--again race))))
+After the last of its rounds settle it instead.  Where the clock is late, the
+machine is busy and so may be the answers: then they are given time, and the
+round does not count."
+  (let ((late (- now (dualstack-race--again race)))
+        (rounds (dualstack-race--rounds race)))
     (setf (dualstack-race--again race)
           (and (dualstack-race--renew race)
-               (+ now (dualstack-race--renew race) (if (> late 0.02) (* 4 late) 0)))))
-  (dolist (attempt (dualstack-race--in-flight race))
-    (when (dualstack-race--running-p race)
-      (dualstack-race--dial race attempt t)))
-  t)
+               (+ now (dualstack-race--renew race) (if (> late 0.02) (* 4 late) 0)))
+          (dualstack-race--rounds race)
+          (and rounds (if (> late 0.02) rounds (1- rounds))))
+    (if (eql 0 (dualstack-race--rounds race))
+        (dualstack-race--settle race 'unanswered)
+      (dolist (attempt (dualstack-race--in-flight race))
+        (when (dualstack-race--running-p race)
+          (dualstack-race--dial race attempt t))))
+    t))
 
 (defun dualstack-race--dial (race attempt nowait)
   "Make the process of ATTEMPT in RACE, a new one if it has one.

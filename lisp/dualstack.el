@@ -100,21 +100,39 @@ refuse at once.  See `dualstack-wait-for-port' for a server that is starting."
   :type 'natnum
   :package-version '(dualstack . "0.1.0"))
 
+(defun dualstack--check-options ()
+  "Signal an error if an option has a value that it cannot have."
+  (pcase-dolist (`(,option ,value)
+                 `((dualstack-loopback-attempt-delay ,dualstack-loopback-attempt-delay)
+                   (dualstack-attempt-delay ,dualstack-attempt-delay)
+                   (dualstack-connect-timeout ,dualstack-connect-timeout)
+                   (dualstack-loopback-patience ,(or dualstack-loopback-patience 0))
+                   (dualstack-memory-lifetime ,dualstack-memory-lifetime)))
+    (unless (and (numberp value) (<= 0 value 1e6))
+      (user-error "Bad `%s' %S: set it to a number of seconds" option value))))
+
 ;;;; Log and records
 
 (defun dualstack-log (format &rest args)
   "Append FORMAT with ARGS, as a line with the time, to *dualstack-log*.
 The oldest lines make room when `dualstack-log-size' is reached."
-  (with-current-buffer (get-buffer-create "*dualstack-log*")
-    (let ((inhibit-read-only t))
+  ;; Hooks of the user's run here; nobody's connection shall fail by them.
+  (with-demoted-errors "dualstack-log: %S"
+    (with-current-buffer (get-buffer-create "*dualstack-log*")
       (unless (derived-mode-p 'special-mode)
         (special-mode)
         (buffer-disable-undo))
-      (save-excursion
+      (dualstack--log-line (apply #'format-message format args)))))
+
+(defun dualstack--log-line (text)
+  "Insert TEXT with the time at the end of this buffer, the log."
+  (let ((inhibit-read-only t))
+    (save-excursion
+      (save-restriction
+        (widen)
         (goto-char (point-max))
-        (insert (format-time-string "%F %T.%3N ")
-                (apply #'format-message format args) "\n")
-        (when (> (buffer-size) dualstack-log-size)
+        (insert (format-time-string "%F %T.%3N ") text "\n")
+        (when (and (natnump dualstack-log-size) (> (buffer-size) dualstack-log-size))
           (goto-char (- (point-max) dualstack-log-size))
           (forward-line)
           (delete-region (point-min) (point)))))))
@@ -137,14 +155,15 @@ says why the address failed."
                     :outcome (dualstack-attempt--outcome attempt))))
           dualstack--last-attempt-records))
 
-(defun dualstack--describe-attempts (attempts args)
-  "Return a line with each of ATTEMPTS, made for ARGS, and its outcome."
+(defun dualstack--describe-attempts (race attempts)
+  "Return a line with each of the ATTEMPTS of RACE and its outcome."
   (mapconcat (lambda (attempt)
                (let ((outcome (dualstack-attempt--outcome attempt)))
                  (format "%s %s"
                          (dualstack-address-string
                           (dualstack-attempt--address attempt))
-                         (if (and (eq outcome 'timeout) (dualstack--impatient-p args attempts))
+                         (if (and (eq outcome 'timeout)
+                                  (eq (dualstack-race--state race) 'unanswered))
                              (format "no answer within %s s" dualstack-loopback-patience)
                            outcome))))
              attempts "; "))
@@ -162,7 +181,7 @@ What its families did is remembered; what went wrong is logged."
       (dualstack-log "%s: %s: %s" (plist-get args :name)
                      (dualstack-address--with-port (plist-get args :host)
                                                    (plist-get args :service))
-                     (dualstack--describe-attempts attempts args)))))
+                     (dualstack--describe-attempts race attempts)))))
 
 (defun dualstack--peer (args)
   "Return the key under which what is seen of the peer of ARGS is kept."
@@ -294,13 +313,15 @@ Signal `file-error' if all fail, and `quit', if that is allowed, on quitting."
 (defun dualstack--race-options (host &optional timeout)
   "Return the keyword arguments of `dualstack-race--prepare' that suit HOST.
 TIMEOUT, in seconds, replaces `dualstack-connect-timeout'."
+  (dualstack--check-options)
   (let ((timeout (or timeout dualstack-connect-timeout)))
     (if (dualstack-localhost-p host)
         (list :attempt-delay dualstack-loopback-attempt-delay
-              :timeout (if dualstack-loopback-patience
-                           (min timeout dualstack-loopback-patience)
-                         timeout)
-              :renew dualstack--renewal)
+              :timeout timeout
+              :renew (if dualstack-loopback-patience
+                         (max 0.01 (min dualstack--renewal dualstack-loopback-patience))
+                       dualstack--renewal)
+              :patience dualstack-loopback-patience)
       (list :attempt-delay dualstack-attempt-delay :timeout timeout))))
 
 (defun dualstack--error (race args)
@@ -313,25 +334,14 @@ less."
       (let* ((attempts dualstack--last-attempt-records)
              (outcomes (mapcar #'dualstack-attempt--outcome attempts))
              (reason (pcase (dualstack-race--state race)
-                       ('timeout (if (dualstack--impatient-p args attempts)
-                                     "Connection refused"
-                                   "Connection timed out"))
+                       ('unanswered "Connection refused")
+                       ('timeout "Connection timed out")
                        ('cancelled "Quit")
                        (_ (or (car (member "Connection refused" outcomes))
                               (car (last outcomes)))))))
         (append (list 'file-error "make client process failed" reason)
                 args
-                (list :attempts (dualstack--describe-attempts attempts args))))))
-
-(defun dualstack--impatient-p (args attempts)
-  "Return non-nil if the silence of ATTEMPTS means that nobody listens.
-They were made for the client ARGS; a shorter timeout means nothing."
-  (and dualstack-loopback-patience
-       attempts
-       (dualstack-localhost-p (plist-get args :host))
-       (>= (- (dualstack-attempt--end (car attempts))
-              (dualstack-attempt--start (car attempts)))
-           (* 0.9 dualstack-loopback-patience))))
+                (list :attempts (dualstack--describe-attempts race attempts))))))
 
 ;;;; Version
 

@@ -118,6 +118,33 @@
         (should (eq (process-status process) 'open))
         (delete-process process)))))
 
+(dualstack-mode-test dualstack-mode-a-wrong-option-breaks-nothing
+  "An option of a wrong value leaves connections to Emacs; the user is told, once."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((port (dualstack-test-port server))
+          (processes (process-list)))
+      (pcase-dolist (`(,option . ,value) '((dualstack-connect-timeout . "10")
+                                           (dualstack-memory-lifetime . nil)
+                                           (dualstack-policy . ipv5)
+                                           (dualstack-mode-exclude . "slime")
+                                           (dualstack-mode-exclude . "slime")
+                                           (dualstack-mode-hosts . "box")))
+        (cl-progv (list option) (list value)
+          (let ((dualstack-mode--complaints nil))
+            (dolist (nowait '(nil t))
+              (let ((process (dualstack-mode-test-open port :nowait nowait)))
+                ;; Deleted while its host is looked up it can hang Emacs.
+                (dualstack-test-wait (lambda () (eq (process-status process) 'open)))
+                (delete-process process)))
+            (unless (eq option 'dualstack-mode-hosts)
+              (should (string-match-p (symbol-name option)
+                                      (mapconcat #'identity dualstack-mode--complaints " ")))
+              (should-not (cdr dualstack-mode--complaints)))
+            (should-error (make-network-process :name "x" :host "box.invalid" :service port)))))
+      (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))
+      (mapc #'delete-process (dualstack-test-accepted server))
+      (should (equal processes (process-list))))))
+
 (dualstack-mode-test dualstack-mode-other-hosts
   "Hosts that the user names are raced too."
   (let ((dualstack-mode-hosts '("box.test"))
@@ -311,6 +338,52 @@
     (should-error (dualstack-mode 1))
     (should-not dualstack-mode)))
 
+(dualstack-mode-test dualstack-mode-other-advice-sees-one-call
+  "Whoever else advises `make-network-process' sees the call of the package, once."
+  (let* ((seen nil)
+         (look (lambda (original &rest args)
+                 (when (plist-get args :host)
+                   (push (plist-get args :host) seen))
+                 (apply original args)))
+         (connect (lambda (port)
+                    (ignore-errors
+                      (delete-process (dualstack-mode-test-open port))))))
+    (dualstack-test-with-servers ((server 'ipv6))
+      (dotimes (i 2)
+        (when (= i 1) (dualstack-mode 0))
+        (advice-add 'make-network-process :around look)
+        (unwind-protect
+            (progn
+              (when (= i 1) (dualstack-mode 1))
+              (setq seen nil)
+              (funcall connect (dualstack-test-port server))
+              (funcall connect 1)
+              (should (equal seen '("localhost" "localhost"))))
+          (advice-remove 'make-network-process look))))))
+
+(dualstack-deftest dualstack-mode-unloaded ()
+  "Unloading the mode while it is on leaves connections as they were, and no timer."
+  (should
+   (equal
+    '(nil nil nil file-error)
+    (dualstack-test-emacs
+     nil
+     '(require 'dualstack-mode)
+     '(let ((default-directory (file-name-as-directory (make-temp-file "gone" t))))
+        (delete-directory default-directory)
+        (dualstack-mode 1))
+     '(make-network-process :name "x" :host "localhost" :service 1 :nowait t :noquery t)
+     '(condition-case nil (make-network-process :name "x" :host "localhost" :service 1)
+        (file-error nil))
+     '(dolist (feature '(dualstack-mode dualstack-mode-peers dualstack dualstack-nowait
+                         dualstack-memory))
+        (unload-feature feature t))
+     '(list (bound-and-true-p dualstack-mode) timer-list
+            (advice--p (advice--symbol-function 'make-network-process))
+            (condition-case err
+                (make-network-process :name "x" :host "localhost" :service 1)
+              (error (car err))))))))
+
 ;;;; Servers on both addresses
 
 (defun dualstack-mode-test-listening (port)
@@ -355,6 +428,34 @@
       (delete-process server)
       (should (equal heard '("deleted\n")))
       (should-not (dualstack-mode-test-listening port)))))
+
+(dualstack-mode-test dualstack-mode-serves-both-whatever-is-set-later
+  "A companion's clients get what the server was given since, and it ends with it."
+  (let* ((dualstack-mode-serve-both t)
+         (heard nil)
+         (server (make-network-process :name "package" :server 20 :host "127.0.0.1"
+                                       :family 'ipv4 :service (dualstack-test-free-port)))
+         (port (process-contact server :service))
+         (client nil) (answer nil))
+    (set-process-query-on-exit-flag server nil)
+    (set-process-filter server (lambda (process text)
+                                 (process-send-string process (process-get process 'answer))
+                                 (push text heard)))
+    (set-process-sentinel server (lambda (_process event) (push event heard)))
+    (process-put server 'answer "later")
+    (should-not (cl-find-if #'process-query-on-exit-flag (process-list)))
+    (setq client (make-network-process
+                  :name "client" :service nil :noquery t :sentinel #'ignore
+                  :remote (dualstack-loopback-address 'ipv6 port)
+                  :filter (lambda (_process text) (setq answer text))))
+    (process-send-string client "one")
+    (dualstack-test-wait (lambda () answer))
+    (should (equal answer "later"))
+    (should (equal (cl-count "one" heard :test #'equal) 1))
+    (should (cl-find-if (lambda (event) (string-prefix-p "open from" event)) heard))
+    (delete-process client)
+    (delete-process server)
+    (dualstack-test-wait (lambda () (null (dualstack-mode-test-listening port))))))
 
 (dualstack-mode-test dualstack-mode-serves-both-only-where-asked
   "Without the option, on a wildcard address or a taken port, a server stays alone."

@@ -172,6 +172,40 @@
         (should (equal (dualstack-race-test--outcomes race) '(timeout timeout)))
         (should (< 0.2 (- (float-time) start) 20))))))
 
+(dualstack-deftest dualstack-race-timeout-after-a-look ()
+  "An Emacs that was busy past the timeout finds what has connected meanwhile."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let* ((won nil) (lost nil)
+           (handle (dualstack-open-async "localhost" (dualstack-test-port server)
+                                         :timeout 0.05 :noquery t
+                                         :then (lambda (process) (setq won process))
+                                         :else (lambda (err) (setq lost err))))
+           (end (+ (float-time) 0.1)))
+      (while (< (float-time) end))
+      (dualstack-test-wait (lambda () (or won lost)))
+      (should-not lost)
+      (dualstack-cancel handle)
+      (delete-process won))))
+
+(dualstack-deftest dualstack-race-silence-counts-while-the-clock-is-right ()
+  "Silence means nobody after some rounds, of which late ones do not count."
+  (dualstack-test-with-stall (port "--family" "ipv4" "--black-hole")
+    (let ((race (dualstack-race--prepare
+                 (list (dualstack-loopback-address 'ipv4 port)) '(:name "peer")
+                 :coding '(binary . binary) :renew 0.02 :patience 0.06)))
+      (dualstack-race--step race)
+      (should (= 3 (dualstack-race--rounds race)))
+      ;; The machine was busy for a minute.
+      (dualstack-race--renew-all race (+ 60 (dualstack-race--again race)))
+      (should (= 3 (dualstack-race--rounds race)))
+      (dotimes (_ 2)
+        (dualstack-race--renew-all race (dualstack-race--again race)))
+      (should (dualstack-race--running-p race))
+      (dualstack-race--renew-all race (dualstack-race--again race))
+      (should (eq 'unanswered (dualstack-race--state race)))
+      (should (equal '(timeout) (mapcar #'dualstack-attempt--outcome
+                                        (dualstack-race--attempts race)))))))
+
 (dualstack-deftest dualstack-race-cancel ()
   "A cancelled race closes its attempts and calls nothing."
   (dualstack-test-with-stall (port "--black-hole")

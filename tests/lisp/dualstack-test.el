@@ -72,6 +72,7 @@ That is on first contact, and then with the family remembered."
       (dualstack-test--same-view port :noquery t :plist '(a 1 b nil))
       (dualstack-test--same-view port :keepalive t :nodelay t)
       (dualstack-test--same-view port :stop t)
+      (dualstack-test--same-view port :remote nil :local nil :family nil)
       (dualstack-test--same-view (number-to-string port))
       (with-temp-buffer
         (insert "before")
@@ -221,6 +222,50 @@ That is on first contact, and then with the family remembered."
       (should (equal (plist-get (nthcdr 3 err) :attempts)
                      (format "127.0.0.1:%d timeout" port))))))
 
+(dualstack-deftest dualstack-unusable-options ()
+  "An option of a wrong value is named before anything is connected."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((port (dualstack-test-port server))
+          (processes (process-list)))
+      (dolist (option '(dualstack-connect-timeout dualstack-loopback-attempt-delay
+                        dualstack-attempt-delay dualstack-loopback-patience
+                        dualstack-memory-lifetime dualstack-policy
+                        dualstack-preferred-family))
+        (dolist (value '("10" -1 symbol (1)))
+          (cl-progv (list option) (list value)
+            (dolist (open (list (lambda () (dualstack-open-network-stream
+                                            "peer" nil "localhost" port))
+                                (lambda () (dualstack-open-async "localhost" port))))
+              (should (string-match-p (symbol-name option)
+                                      (cadr (should-error (funcall open)))))))))
+      (dolist (args '((:timeout "1") (:timeout -1) (:then 5) (:else "x")))
+        (should (string-match-p (symbol-name (car args))
+                                (cadr (should-error (apply #'dualstack-open-async
+                                                           "localhost" port args))))))
+      (should (equal processes (process-list)))
+      (let ((dualstack-connect-timeout 0))
+        (should (equal "Connection timed out"
+                       (nth 2 (should-error (dualstack-open-network-stream
+                                             "peer" nil "localhost" port)
+                                            :type 'file-error))))))))
+
+(dualstack-deftest dualstack-log-harms-nobody ()
+  "What goes wrong in the log, as by a hook of the user's, fails no connection."
+  (let ((dualstack-log-size "many")
+        (debug-on-error nil)            ; ERT's.
+        (inhibit-message t))
+    (dualstack-log "one")
+    (when (get-buffer "*dualstack-log*")
+      (kill-buffer "*dualstack-log*"))
+    (let ((special-mode-hook (list (lambda () (error "A mistake")))))
+      (dualstack-log "two"))
+    (dualstack-log "three")
+    (with-current-buffer "*dualstack-log*"
+      (narrow-to-region (point-min) (point-min))
+      (dualstack-log "four")
+      (widen)
+      (should (string-match-p " three\n.* four\n\\'" (buffer-string))))))
+
 (dualstack-deftest dualstack-bad-input ()
   "Wrong arguments are errors that say what is wrong."
   (pcase-dolist (`(,host ,service ,message)
@@ -250,6 +295,8 @@ That is on first contact, and then with the family remembered."
                           (list :name 5 :host "localhost" :service port)
                           (list :name "x" :host "localhost" :service port :coding 'no-such)
                           (list :name "x" :host "localhost" :service port :buffer 5)
+                          (list :name "x" :host "localhost" :service port
+                                :bindtodevice "no-such")
                           (list :name "x" :host "localhost" :service port
                                 :filter-multibyte t :linger 'nonsense)))
         (let ((own (condition-case err
