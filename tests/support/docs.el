@@ -64,7 +64,7 @@ NAME is a symbol, FORM its top-level form, GROUP a heading."
           (require (intern (file-name-base file)))
           (dolist (form (dualstack-lint-names--forms file))
             (dolist (name (dualstack-lint-names--defined form))
-              (unless (string-match-p "--\\|-map\\'" (symbol-name name))
+              (unless (string-match-p "--\\|-map\\'\\|-unload-function\\'" (symbol-name name))
                 (push (list name form group) found)))))))
     (sort found (lambda (a b) (string< (car a) (car b))))))
 

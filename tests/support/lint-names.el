@@ -147,8 +147,10 @@ a table's row."
         (owners (make-hash-table :test #'equal)))
     (dolist (file files)
       (dolist (name (mapcan #'dualstack-lint-names--defined (dualstack-lint-names--forms file)))
-        ;; The keymap of a mode is known by the mode.
-        (unless (string-suffix-p "-mode-map" (symbol-name name))
+        ;; The keymap of a mode is known by the mode, and Emacs calls by its name
+        ;; what unloads a file.
+        (unless (string-match-p "-\\(?:mode-map\\|unload-function\\)\\'"
+                                (symbol-name name))
           (puthash (symbol-name name) (file-name-base file) owners))))
     (maphash (lambda (name owner)
                (unless (or (string-match-p "--" name) (member name documented))
