@@ -57,7 +57,9 @@
                      (list (mapcar #'symbol-function
                                    '(make-network-process open-network-stream delete-process))
                            (append timer-list timer-idle-list nil)
-                           (process-list) (buffer-list)
+                           (process-list)
+                           (cl-remove " *code-conversion-work*" (buffer-list)
+                                      :key #'buffer-name :test #'equal)
                            global-mode-string mode-line-misc-info))))
        (mapatoms (lambda (symbol)
                    (when (and (boundp symbol)
@@ -88,7 +90,7 @@ Hooks that they define do not count.")
                      (prin1-to-string
                       `(progn
                          ;; What Emacs's own libraries do when they are loaded is not ours.
-                         (dolist (library '(cl-lib subr-x comint tabulated-list svg dom seq tramp
+                         (dolist (library '(cl-lib subr-x comint tabulated-list svg dom seq tramp checkdoc
                                                    compile network-stream nsm gnutls puny))
                            (require library nil t))
                          (prin1 (list 'changes (,dualstack-package-test-changes
