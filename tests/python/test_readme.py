@@ -145,7 +145,8 @@ def emacs(directory: Path, *arguments: str, timeout: float = 30) -> str:
             "--eval", options, "--eval", end,
             *arguments,
         ],
-        cwd=directory, capture_output=True, text=True, timeout=timeout, check=False,
+        cwd=directory, capture_output=True, text=True, check=False,
+        timeout=timeout * (4 if sys.platform == "win32" else 1),  # Wine is slow to start it.
     )  # fmt: skip
     return run.stdout + run.stderr
 

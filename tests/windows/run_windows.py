@@ -47,6 +47,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from run import Counts, read_ert, read_report  # noqa: E402, it is in the directory above
 
 TIME_LIMIT = 600  # seconds for one file
+TEST_LIMIT = 240  # seconds for one test of pytest: Wine needs four times as long
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
 BUILT = ROOT / ".cache/windows"
 COPIED = ["lisp", "python", "tests", "README.org", "README.zh-CN.org", "NEWS.org", "LICENSE", ".ci"]
@@ -209,7 +210,7 @@ class Windows:
         command = [
             *self.python, "-m", "pytest", "-c", "python/pyproject.toml", "--rootdir", ".",
             "--no-header", "-p", "no:cacheprovider", "--junit-xml=report.xml", "-v",
-            "-o", "addopts=--strict-markers", file,
+            "-o", "addopts=--strict-markers", f"--timeout={TEST_LIMIT}", file,
         ]  # fmt: skip
         if only:
             command += ["--only", only]
