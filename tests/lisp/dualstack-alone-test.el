@@ -206,6 +206,9 @@ for i in range(5):
 
 ;;;; Threads
 
+(defconst dualstack-alone-test--rounds (if (eq system-type 'windows-nt) 8 40)
+  "How often threads connect: where one is refused late, each round takes a second.")
+
 (defun dualstack-alone-test--main-hears (port)
   "Return what the main thread hears from a new connection to PORT, or nil.
 The descriptors are those that were closed last."
@@ -228,7 +231,7 @@ The descriptors are those that were closed last."
                                     "--family" "ipv6")
       (let ((port (dualstack-test-child-port hello))
             (other (dualstack-test-child-port six)))
-        (dotimes (_ 40)
+        (dotimes (_ dualstack-alone-test--rounds)
           (dualstack-forget)
           (let ((process nil))
             (thread-join
@@ -248,7 +251,7 @@ The descriptors are those that were closed last."
                                     "--family" "ipv6")
       (let ((port (dualstack-test-child-port hello))
             (other (dualstack-test-child-port six)))
-        (dotimes (i 40)
+        (dotimes (i dualstack-alone-test--rounds)
           (dualstack-forget)
           (if (= 0 (% i 2))
               (delete-process (dualstack-open-network-stream "main" nil "localhost" other))
