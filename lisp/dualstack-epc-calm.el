@@ -34,23 +34,33 @@
 (defconst dualstack-epc--calm-needed (eq system-type 'windows-nt)
   "Non-nil if this Emacs is one that can take a connection for closed.")
 
+(defvar dualstack-epc--calm-awaited nil
+  "The process that the innermost wait of ours is for.")
+
 (defun dualstack-epc--calm-wait (process seconds)
   "Wait for output of PROCESS up to SECONDS, as `accept-process-output'."
   (if (not (and dualstack-epc--calm-needed process
                 (eq (process-type process) 'network)))
       (accept-process-output process seconds)
+    ;; A wait around this one, from whose timer this comes, may have stopped it.
+    (dualstack-epc--calm-continue process)
     (unwind-protect
-        (accept-process-output process seconds)
-      (when (eq (process-status process) 'stop)
-        (continue-process process)))))
+        (let ((dualstack-epc--calm-awaited process))
+          (accept-process-output process seconds))
+      (dualstack-epc--calm-continue process))))
+
+(defun dualstack-epc--calm-continue (process)
+  "Have Emacs read from PROCESS again at its next look."
+  (when (eq (process-status process) 'stop)
+    (continue-process process)))
 
 (defun dualstack-epc--calm-read (process filter)
   "Have Emacs not read from PROCESS again before the wait that read is over.
 FILTER is the name of a function that the process's filter calls, and that
 calls this.  In a wait of somebody else's nothing is done: that may be for
 more."
-  (when (and dualstack-epc--calm-needed
-             (eq 'network (process-type process))
+  (when (and dualstack-epc--calm-awaited
+             (eq process dualstack-epc--calm-awaited)
              (process-live-p process)
              (dualstack-epc--calm-ours-p filter))
     (stop-process process)))

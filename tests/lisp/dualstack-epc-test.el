@@ -440,7 +440,35 @@ In a wait of somebody else's it goes on."
                              (setq during inner))))
             (should (equal (dualstack-epc-call client 'echo '(4)) 4))
             (dualstack-test-wait (lambda () during))
-            (should (eq (process-status process) 'open))))))))
+            (should (eq (process-status process) 'open))
+            ;; A call inside the wait of a call does not wait for that one's end.
+            (let ((longest 0))
+              (dualstack-epc-define-method
+               server 'back (lambda (n)
+                              (if (= n 0) 0
+                                (1+ (dualstack-epc-call server 'forth (list (1- n)))))))
+              (dualstack-epc-define-method
+               client 'forth (lambda (n)
+                               (if (= n 0) 0
+                                 (1+ (dualstack-epc-call client 'back (list (1- n)))))))
+              (dotimes (_ 3)
+                (let ((start (float-time)))
+                  (should (equal (dualstack-epc-call client 'back '(20)) 20))
+                  (setq longest (max longest (- (float-time) start)))))
+              ;; Twenty waits of 50 ms would be a second.
+              (should (< longest 1)))
+            ;; Of another connection nothing is stopped.
+            (dualstack-epc-test-with-pair (other end '((echo identity)))
+              (dotimes (n 3)
+                (setq heard nil)
+                (dualstack-epc-call-async other 'echo (list n)
+                                          :then (lambda (value) (setq heard value)))
+                (should (equal (dualstack-epc-call client 'echo '(5)) 5))
+                (dualstack-test-wait (lambda () heard))
+                (should (equal heard n)))
+              (dolist (connection (list other end client server))
+                (should (eq (process-status (dualstack-epc-connection-process connection))
+                            'open))))))))))
 
 (provide 'dualstack-epc-test)
 
