@@ -26,6 +26,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'dualstack-epc-json)
 (require 'dualstack-epc-raw)
 (require 'subr-x)
 (require 'dualstack-epc-scan)
@@ -44,15 +45,18 @@
 
 ;;;; To bytes
 
-(defun dualstack-epc--codec-encode (message &optional margin raw)
+(defun dualstack-epc--codec-encode (message &optional margin raw json)
   "Return the frame of the list MESSAGE, a unibyte string.
 MARGIN, a string of blanks, comes before the newline at its end.  RAW means
 that long unibyte strings that are an argument or the value may stand in it
 as they are (dualstack-epc-raw.el), as the peer is one that knows of that.
+JSON means that it reads JSON, too (dualstack-epc-json.el).
 Signal `dualstack-epc-unsendable' if a value in it cannot cross unchanged, or
 the frame would be too large."
   (let* ((payload (condition-case err
-                      (or (and raw (dualstack-epc--raw-payload
+                      (or (and json (dualstack-epc--json-used-p)
+                               (dualstack-epc--json-payload message))
+                          (and raw (dualstack-epc--raw-payload
                                     message #'dualstack-epc-codec--safe))
                           (dualstack-epc-codec--safe message))
                     (dualstack-epc--scan-refused
@@ -217,7 +221,9 @@ It would be read as a unibyte string."
 Nothing comes of it but numbers, strings, symbols, lists, vectors and hash
 tables.  Signal `dualstack-epc-protocol-error' if it is no message."
   (let ((message (condition-case err
-                     (dualstack-epc-codec--read payload)
+                     (if (dualstack-epc--json-p payload)
+                         (dualstack-epc--json-read payload)
+                       (dualstack-epc-codec--read payload))
                    (dualstack-epc--scan-refused
                     (dualstack-epc-codec--unreadable (concat "it has " (cadr err))))
                    (error
@@ -243,7 +249,8 @@ tables.  Signal `dualstack-epc-protocol-error' if it is no message."
 
 (defun dualstack-epc--codec-uid (payload)
   "Return (NAME . UID) of a PAYLOAD that cannot be read, or nil."
-  (and (string-match "\\`[ \n]*([ \n]*\\([a-z-]+\\)[ \n]+\\([0-9]+\\)[ \n)]" payload)
+  (and (or (string-match "\\`[ \n]*([ \n]*\\([a-z-]+\\)[ \n]+\\([0-9]+\\)[ \n)]" payload)
+           (string-match "\\`\\[\"\\([a-z-]+\\)\",\\([0-9]+\\)[],]" payload))
        (cons (intern-soft (match-string 1 payload))
              (string-to-number (match-string 2 payload)))))
 

@@ -25,8 +25,9 @@
 ;; of its payloads: blanks before the newline at their end, which other peers
 ;; skip as they skip any blank.  A tab means that the end knows the methods
 ;; `dualstack-cancel' and `dualstack-progress', a second one that the call wants
-;; to be told of progress.  The end that has connected begins to use a margin,
-;; and stops once a reply has none.  The proof of a token tells as much.
+;; to be told of progress, and a blank before them that the end reads JSON.  The
+;; end that has connected begins to use a margin, and stops once a reply has
+;; none.  The proof of a token tells as much.
 
 ;;; Code:
 
@@ -53,10 +54,11 @@ NAME is a string.  PROCESS is what it runs over.  METHODS is a list of
 \(NAME FUNCTION ARGLIST DOCUMENTATION), what the peer can call.  ENDED is nil,
 or says why the connection is over; then ON-END is called with it, if it is
 a function.  `-peer' is `dualstack' if the other end is, `other' if it is
-not, `unknown' if this end is to begin, or nil.  `-waiting' is how many
+not, `unknown' if this end is to begin, or nil; `-json' is t if that reads
+JSON, and `unknown' until it has sent a margin.  `-waiting' is how many
 messages of the other end wait for their turn, and how many bytes they have."
   name process methods ended on-end
-  (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-cancels nil) (-heard nil) (-keepalive nil)
+  (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-json 'unknown) (-cancels nil) (-heard nil) (-keepalive nil)
   (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0))
   (-closer #'delete-process)) ; Called with the process in the end.
 
@@ -139,7 +141,8 @@ If VALUE cannot be sent, that is the reply."
          (condition-case err
              (dualstack-epc--codec-encode
               (list kind uid value) margin
-              (eq (dualstack-epc-connection--peer connection) 'dualstack))
+              (eq (dualstack-epc-connection--peer connection) 'dualstack)
+              (eq (dualstack-epc-connection--json connection) t))
            (dualstack-epc-unsendable
             (dualstack-epc--codec-encode
              (list 'return-error uid
@@ -150,21 +153,27 @@ If VALUE cannot be sent, that is the reply."
   "Return the frame of MESSAGE for CONNECTION.
 PROGRESS means that the other end is to tell of progress."
   (dualstack-epc--codec-encode message
-                              (concat (and progress
-                                           (dualstack-epc-connection--peer connection)
-                                           "\t")
-                                      (dualstack-epc--link--margin connection))
-                              (eq (dualstack-epc-connection--peer connection) 'dualstack)))
+                              (dualstack-epc--link--margin connection progress)
+                              (eq (dualstack-epc-connection--peer connection) 'dualstack)
+                              (eq (dualstack-epc-connection--json connection) t)))
 
 ;;;; The other end
 
-(defun dualstack-epc--link--margin (connection)
-  "Return the blanks at the end of payloads that are sent over CONNECTION."
-  (and (memq (dualstack-epc-connection--peer connection) '(dualstack unknown)) "\t"))
+(defun dualstack-epc--link--margin (connection &optional progress)
+  "Return the blanks at the end of payloads that are sent over CONNECTION.
+PROGRESS means that the other end is to tell of progress."
+  (and (memq (dualstack-epc-connection--peer connection) '(dualstack unknown))
+       (if (dualstack-epc--json-used-p)
+           (if progress " \t\t" " \t")
+         (if progress "\t\t" "\t"))))
 
 (defun dualstack-epc--link-note-margin (connection payload)
   "Note what the other end of CONNECTION is, by the margin of PAYLOAD."
   (let ((peer (dualstack-epc-connection--peer connection)))
+    (when (and (eq (dualstack-epc-connection--json connection) 'unknown)
+               (dualstack-epc--raw-margin-p payload))
+      (setf (dualstack-epc-connection--json connection)
+            (and (string-match-p " \t\t?\n\\'" payload (max 0 (- (length payload) 4))) t)))
     (cond ((eq peer 'dualstack))
           ((dualstack-epc--raw-margin-p payload)
            (dualstack-epc--link-meet connection)

@@ -207,6 +207,20 @@ What that is, tests/windows/REPORT-TO-EMACS.txt tells."
            (signal (car err) (cdr err)))
          (setq broken t))))))
 
+(defun dualstack-epc-test-equal (a b)
+  "Return non-nil if A and B are equal, also as to hash tables in them."
+  (cond ((and (consp a) (consp b))
+         (and (dualstack-epc-test-equal (car a) (car b))
+              (dualstack-epc-test-equal (cdr a) (cdr b))))
+        ((and (vectorp a) (vectorp b))
+         (dualstack-epc-test-equal (append a nil) (append b nil)))
+        ((and (hash-table-p a) (hash-table-p b))
+         (and (eq (hash-table-test a) (hash-table-test b))
+              (= (hash-table-count a) (hash-table-count b))
+              (cl-loop for key being the hash-keys of a using (hash-values value)
+                       always (dualstack-epc-test-equal value (gethash key b 'none)))))
+        (t (equal a b))))
+
 (provide 'dualstack-epc-helper)
 
 ;;; dualstack-epc-helper.el ends here

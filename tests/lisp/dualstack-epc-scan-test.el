@@ -178,11 +178,16 @@ Before there was a scan, counting brackets took half of the time to read."
                                       (* i 1.5))))
          (payload (substring (dualstack-epc--codec-encode (list 'return 1 rows)) 6))
          (time (lambda (function)
-                 (cl-loop repeat 7 minimize
-                          (progn (garbage-collect)
-                                 (car (benchmark-run (funcall function))))))))
-    (should (< (funcall time (lambda () (dualstack-epc--scan payload)))
-               (* 1.5 (funcall time (lambda () (read-from-string payload))))))))
+                 (garbage-collect)
+                 (let ((begin (float-time (get-internal-run-time))))
+                   (funcall function)
+                   (- (float-time (get-internal-run-time)) begin))))
+         (scans nil) (reads nil))
+    ;; By turns, and in the processor's time: others may have their share of it.
+    (dotimes (_ 9)
+      (push (funcall time (lambda () (dualstack-epc--scan payload))) scans)
+      (push (funcall time (lambda () (read-from-string payload))) reads))
+    (should (< (apply #'min scans) (* 1.5 (apply #'min reads))))))
 
 (defvar read-symbol-shorthands) ; since Emacs 28
 

@@ -141,20 +141,6 @@
           table))
     (_ (cl-loop repeat (random 5) collect (dualstack-epc-test-random (1- depth))))))
 
-(defun dualstack-epc-test-equal (a b)
-  "Return non-nil if A and B are equal, also as to hash tables in them."
-  (cond ((and (consp a) (consp b))
-         (and (dualstack-epc-test-equal (car a) (car b))
-              (dualstack-epc-test-equal (cdr a) (cdr b))))
-        ((and (vectorp a) (vectorp b))
-         (dualstack-epc-test-equal (append a nil) (append b nil)))
-        ((and (hash-table-p a) (hash-table-p b))
-         (and (eq (hash-table-test a) (hash-table-test b))
-              (= (hash-table-count a) (hash-table-count b))
-              (cl-loop for key being the hash-keys of a using (hash-values value)
-                       always (dualstack-epc-test-equal value (gethash key b 'none)))))
-        (t (equal a b))))
-
 (dualstack-deftest dualstack-epc-10000-values-cross ()
   "Random values come back from Python as they were."
   (random "dualstack")

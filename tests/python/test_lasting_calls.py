@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dualstack_epc.rpc import loop as loops
+from dualstack_epc.rpc.dispatch import WorkerPool
 from dualstack_epc.rpc.errors import (
     CallCancelledError,
     CallTimeoutError,
@@ -20,7 +22,9 @@ from dualstack_epc.rpc.errors import (
     MethodError,
 )
 from dualstack_epc.rpc.handler import current_client
+from dualstack_epc.rpc.peer import Peer, Service
 from dualstack_epc.rpc.running import current_call
+from dualstack_epc.wire.frames import encode_frame
 from dualstack_epc.wire.lisp import Symbol
 
 from conftest import wait_until
@@ -111,6 +115,23 @@ def test_a_cancelled_function_cannot_call_back(server: DualStackEPCServer, clien
     future.cancel()
     wait_until(lambda: errors)
     assert not called
+
+
+def test_a_call_is_cancelled_there_once_the_peer_is_known() -> None:
+    ours, theirs = socket.socketpair()
+    pool = WorkerPool()
+    peer = Peer(ours, Service(), pool, begins=True)
+    thread = threading.Thread(target=peer.run)
+    thread.start()
+    with theirs:
+        theirs.settimeout(10)
+        peer.call("wait", []).cancel()
+        assert b"(call 1 wait" in theirs.recv(100)
+        theirs.sendall(encode_frame(b"(return 0 t)\t\n"))
+        assert b"(call 0 dualstack-cancel (1))" in theirs.recv(100)
+    thread.join(10)
+    pool.close()
+    ours.close()
 
 
 def test_a_cancelled_function_stops_waiting_for_the_client(

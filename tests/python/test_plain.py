@@ -8,17 +8,22 @@ import datetime as dt
 import decimal
 import os
 import pathlib
+import socket
+import threading
 import uuid
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualstack_epc.rpc.dispatch import WorkerPool
+from dualstack_epc.rpc.peer import Peer, Service
 from dualstack_epc.wire import converters, messages, plain, printer, reader
 from dualstack_epc.wire.errors import ReadError, SendError
+from dualstack_epc.wire.frames import FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, HashTable, Symbol
 from dualstack_epc.wire.raw import escaped, literal
 
@@ -198,3 +203,114 @@ def test_a_converter_that_leads_nowhere_is_an_error(monkeypatch: pytest.MonkeyPa
     converters.register_converter(Point, lambda point: point)
     with pytest.raises(SendError, match="nested deeper"):
         printer.to_sexp(Point(1))
+
+
+# Writing
+
+
+class Whole(int):
+    pass
+
+
+class Names(list[str]):
+    pass
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
+
+
+SPECIAL = [
+    Name("x"), Whole(3), Names(["a"]), Pair(1, 2), Symbol("x"), {"a": 1}, b"\xff", {1}, float("inf"),
+    float("nan"), 10**5000, "9" * 30_000, "\ud800", dt.date(2026, 1, 2), HashTable({"a": 1}),
+]  # fmt: skip
+
+
+@given(st.lists(VALUES, max_size=4), st.none() | st.integers(0, len(SPECIAL) - 1))
+@settings(max_examples=500)
+def test_what_crosses_as_json_is_what_an_s_expression_brings(
+    value: Any, number: int | None
+) -> None:
+    rows = [*value * 20, *([] if number is None else [[SPECIAL[number]]])]
+    text = plain.write_json(rows)
+    if text is not None:
+        assert "{" not in text
+        assert repr(plain.read_json(text.encode())) == repr(reader.read(printer.to_sexp(rows)))
+    if number is not None:
+        assert text is None
+
+
+@given(st.lists(st.lists(ATOMS, min_size=2, max_size=3), min_size=1, max_size=20))
+@settings(max_examples=300)
+def test_what_is_written_quickly_is_what_is_written_slowly(rows: list[Any]) -> None:
+    if (text := plain.write(rows)) is not None:
+        inner = (f"({' '.join(map(printer.to_sexp, row))})" for row in rows)
+        assert text == f"({' '.join(inner)})"
+
+
+@pytest.mark.parametrize("depth", [500, 1500, 3000, 100_000])
+def test_deep_lists_are_no_json(depth: int) -> None:
+    value: list[Any] = [1] * 20
+    for _ in range(depth):
+        value = [value] * 2
+        del value[0]
+    assert plain.write_json([1] * 20 + value) is None
+    assert plain.write([1] * 20 + value) is None
+    with pytest.raises(ReadError):
+        plain.read_json(b"[" * 100_000 + b"]" * 100_000)
+
+
+def test_a_list_in_itself_is_no_json() -> None:
+    value: list[Any] = [1] * 20
+    value.append(value)
+    assert plain.write_json(value) is None
+    assert plain.write(value) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'["return",1,{}]', b'["return",1,NaN]', b'["return",1]', b'["return",1,2,3]', b"[", b"[]",
+        b'["return","1",2]', b'["call",1,2,[]]', b'["call",1,"f",1]', b'["return",1,"\xff"]',
+        b'["return",1,1] x', b'["return",1,' + b"9" * 5000 + b"]", b'["methods",1]', b"[1]",
+    ],
+)  # fmt: skip
+def test_malformed_json_is_no_message(payload: bytes) -> None:
+    with pytest.raises(messages.MalformedError) as caught:
+        messages.parse(payload + b"\t\n")
+    assert caught.value.uid in (1, None)
+
+
+def test_json_is_for_those_who_ask_for_it() -> None:
+    rows = [[1, "a", None]] * 20
+    assert messages.encode("return", 1, rows, ours=True).startswith(b"(return 1 ((1 ")
+    payload = messages.encode("return", 1, rows, ours=True, json=True)
+    assert payload.startswith(b'["return",1,[[1,"a",null],')
+    assert messages.parse(payload).rest == [[[1, "a", []]] * 20]
+    assert messages.encode("return", 1, [1, 2], ours=True, json=True) == b"(return 1 (1 2)) \t\n"
+
+
+class Rows(Service):
+    def get_method(self, name: str) -> Any:  # noqa: ARG002, D102
+        return lambda: [[1, "a", None]] * 20
+
+
+def test_a_peer_gets_json_once_it_has_said_that_it_reads_it() -> None:
+    ours, theirs = socket.socketpair()
+    pool = WorkerPool()
+    thread = threading.Thread(target=Peer(ours, Rows(), pool).run)
+    thread.start()
+    begin = []
+    decoder = FrameDecoder()
+    with theirs:
+        for margin in (b"\n", b" \n", b" \t\n", b"\n"):
+            theirs.sendall(encode_frame(b"(call 1 rows ())" + margin))
+            payload = None
+            while payload is None or payload.startswith(b"(return 0"):
+                payload = decoder.next() or decoder.next(theirs.recv(65536))
+            begin.append(payload[:8])
+    thread.join(10)
+    pool.close()
+    ours.close()
+    assert begin == [b"(return ", b"(return ", b'["return', b'["return']

@@ -31,7 +31,14 @@ from dualstack_epc.wire import messages
 from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.frames import LIMIT, FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
-from dualstack_epc.wire.messages import MARGIN, PROGRESS_MARGIN, MalformedError, Message
+from dualstack_epc.wire.messages import (
+    JSON_MARGINS,
+    MARGIN,
+    OWN_MARGIN,
+    PROGRESS_MARGIN,
+    MalformedError,
+    Message,
+)
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -131,6 +138,8 @@ class Peer:
         self._decoder = FrameDecoder(AUTH_FRAME_LIMIT if auth else LIMIT)
         self._marks = begins  # whether payloads have a margin
         self._known = False  # whether the peer's had one
+        self._cancels: list[int] = []  # calls that were cancelled before that is known
+        self._json: bool | None = None  # whether the peer reads JSON; None until it has told
         self._calls: Calls | None = None
         self._lock = threading.Lock()
         self._ended: str | None = None  # why the connection is over
@@ -308,6 +317,8 @@ class Peer:
 
     def _note_margin(self, message: Message, payload: bytes) -> None:
         """Take note of what the peer is, which the margin of PAYLOAD, MESSAGE, tells."""
+        if self._json is None and payload.endswith(MARGIN):
+            self._json = payload.endswith(JSON_MARGINS)
         if self._known:
             return
         if payload.endswith(MARGIN):
@@ -321,7 +332,11 @@ class Peer:
 
     def meet(self) -> None:
         """Take note that the peer is one of this package, or of dualstack in Emacs."""
-        self._known = self._marks = True
+        with self._lock:
+            self._known = self._marks = True
+            cancels, self._cancels = self._cancels, []
+        for uid in cancels:
+            self._send_cancel(uid)
 
     def _refuse(self, error: MalformedError) -> None:
         """Answer the request that ERROR is about."""
@@ -403,9 +418,20 @@ class Peer:
 
     def _cancel_there(self, uid: int) -> None:
         """Have the peer cancel the call UID, which was cancelled here."""
-        if self._known and self._calls is not None:
-            self._calls.expect_dropped(uid)
-            self._pool.submit(lambda: self.reply(messages.encode("call", 0, Symbol(CANCEL), [uid])))
+        with self._lock:
+            # What does not know yet what the peer is tells it as soon as it does.
+            if not self._marks or self._calls is None:
+                return
+            known = self._known
+            if not known:
+                self._cancels.append(uid)
+        self._calls.expect_dropped(uid)
+        if known:
+            self._send_cancel(uid)
+
+    def _send_cancel(self, uid: int) -> None:
+        """Ask the peer to cancel the call UID."""
+        self._pool.submit(lambda: self.reply(messages.encode("call", 0, Symbol(CANCEL), [uid])))
 
     def _settle(self, uid: Any, value: Any = None, error: Exception | None = None) -> bool:
         """End the call UID with VALUE or ERROR; return whether there is such a call."""
@@ -426,8 +452,8 @@ class Peer:
 
     def _send_payload(self, payload: bytes) -> None:
         """Send PAYLOAD as a frame; raise OSError if the peer is gone or does not read."""
-        if self._marks and not payload.endswith(MARGIN) and len(payload) < LIMIT:
-            payload = payload[:-1] + MARGIN
+        if self._marks and not payload.endswith(MARGIN) and len(payload) < LIMIT - len(OWN_MARGIN):
+            payload = payload[:-1] + OWN_MARGIN
         self._send(encode_frame(payload))
 
     def _send(self, frame: bytes) -> None:
@@ -464,7 +490,7 @@ class Peer:
 
     def encode(self, name: str, uid: Any, *rest: Any) -> bytes:
         """Return the payload of a message for the peer; raise `SendError`."""
-        return messages.encode(name, uid, *rest, ours=self._known)
+        return messages.encode(name, uid, *rest, ours=self._known, json=bool(self._json))
 
     def report(self, uid: Any, value: Any) -> Future[Any]:
         """Tell the peer that its call UID has yielded VALUE; return the future of its use."""

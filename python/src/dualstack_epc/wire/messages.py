@@ -15,7 +15,7 @@ from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
-from dualstack_epc.wire.printer import encode_value
+from dualstack_epc.wire.printer import encode_value, utf8
 from dualstack_epc.wire.reader import decode_value
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -28,11 +28,13 @@ REPLIES = frozenset({"return", "return-error", "epc-error"})
 PLAIN_HEAD = rb"\((?:return ([0-9]{1,300}) |call ([0-9]{1,300}) (?!nil |t )([a-z][a-z0-9_-]*) )"
 # Blanks at the end of a payload, which other peers skip: it is from an end that knows the methods
 # `dualstack-cancel' and `dualstack-progress', and bytes as `raw' has them.
-MARGIN_TEXT = "\t\n"
-MARGIN = MARGIN_TEXT.encode()
-COUNTED = 1 << 62  # UIDs below are those of ends that count
+MARGIN = b"\t\n"
 PROGRESS_MARGIN = b"\t\t\n"  # and wants to be told of progress
+JSON_MARGINS = (b" \t\n", b" \t\t\n")  # and reads JSON, as `plain` writes it
+OWN_MARGIN = b" \t\n"
+COUNTED = 1 << 62  # UIDs below are those of ends that count
 MESSAGE_LIMIT = 10_000  # characters of an error's message that are sent
+JSON_HEAD = rb'\["([a-z-]{1,20})",([0-9]{1,300})[\],]'
 HEAD = rb"\s*\(\s*([a-z-]{1,20})\s+([0-9]{1,300})(?=[\s)])"
 
 
@@ -60,6 +62,8 @@ class MalformedError(ReadError):
 
 def parse(payload: bytes, types: Types = OURS) -> Message:
     """Return the message in PAYLOAD, with values of TYPES; raise `MalformedError`."""
+    if payload.startswith(b"["):
+        return _parse_json(payload, types)
     if plain.worthwhile(payload) and (message := _parse_plain(payload, types)):
         return message
     try:
@@ -97,6 +101,19 @@ def _parse_plain(payload: bytes, types: Types) -> Message | None:
     return Message("call", int(called), [types.symbol(method.decode()), *rest])
 
 
+def _parse_json(payload: bytes, types: Types) -> Message:
+    """Return the message in PAYLOAD, which is JSON; raise `MalformedError`."""
+    try:
+        match plain.read_json(payload):
+            case ["return", int(uid), value]:
+                return Message("return", uid, [value])
+            case ["call", int(uid), str(method), list(args)]:
+                return Message("call", uid, [types.symbol(method), args])
+    except ReadError as error:
+        raise MalformedError(str(error), *_salvage(payload)) from error
+    raise MalformedError("JSON that is no message", *_salvage(payload))
+
+
 @lru_cache(1)
 def _plain_head() -> Callable[[bytes], re.Match[bytes] | None]:
     """Return what looks for the beginning of a message whose values may be plain."""
@@ -105,19 +122,24 @@ def _plain_head() -> Callable[[bytes], re.Match[bytes] | None]:
 
 def _salvage(payload: bytes) -> tuple[str | None, int | None]:
     """Return the name and UID of the message that PAYLOAD begins with, as far as they are there."""
-    match = re.match(HEAD, payload)
+    match = re.match(HEAD, payload) or re.match(JSON_HEAD, payload)
     return (match[1].decode(), int(match[2])) if match else (None, None)
 
 
-def encode(name: str, uid: Any, *rest: Any, ours: bool = False) -> bytes:
+def encode(name: str, uid: Any, *rest: Any, ours: bool = False, json: bool = False) -> bytes:
     """Return the payload of a message; raise `SendError` if a value cannot cross.
 
-    OURS is whether the reader is of this package, or dualstack in Emacs.
+    OURS is whether the reader is of this package, or dualstack in Emacs; JSON whether it reads that
+    as well.
     """
-    margin = MARGIN_TEXT if ours else "\n"
+    margin = OWN_MARGIN.decode() if ours else "\n"
     if len(rest) == 1 and type(uid) is int and 0 <= uid < COUNTED:
-        before, after = f"({name} {uid} ", f"){margin}"
-        payload = encode_value(rest[0], raw=ours, before=before, after=after)
+        text = plain.write_json(rest[0]) if json and name == "return" else None
+        if text is not None:
+            payload = utf8(f'["return",{uid},{text}]{margin}')
+        else:
+            before, after = f"({name} {uid} ", f"){margin}"
+            payload = encode_value(rest[0], raw=ours, before=before, after=after)
     else:
         payload = encode_value([Symbol(name), uid, *rest], raw=ours, after=margin)
     if len(payload) > LIMIT:

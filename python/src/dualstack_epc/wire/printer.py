@@ -15,6 +15,7 @@ from enum import Enum
 from functools import lru_cache
 from itertools import islice
 
+from dualstack_epc.wire import plain
 from dualstack_epc.wire.converters import registered, standard
 from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, SendError
@@ -144,17 +145,17 @@ def encode_value(value: Any, *, raw: bool = False, before: str = "", after: str 
     pieces[0] = before + pieces[0]
     pieces.append(after)
     if not blobs:
-        return _utf8("".join(pieces))
+        return utf8("".join(pieces))
     payload = bytearray()
     start = 0
     for number, blob in blobs.items():
-        payload += _utf8("".join(pieces[start:number]))
+        payload += utf8("".join(pieces[start:number]))
         payload += blob
         start = number
-    return bytes(payload + _utf8("".join(pieces[start:])))
+    return bytes(payload + utf8("".join(pieces[start:])))
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
     """Return TEXT in UTF-8; raise `SendError` if it has a lone surrogate."""
     try:
         return text.encode()
@@ -168,6 +169,10 @@ def _uniform(items: list[Any] | tuple[Any, ...]) -> str | None:
 
     These are the big ones, and are written at the speed of C.
     """
+    if not plain.promising(items):
+        return None
+    if (text := plain.write(items)) is not None:
+        return text
     texts = _column(items, COLUMNS)
     return None if texts is None else f"({' '.join(texts)})"
 
