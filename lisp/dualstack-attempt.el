@@ -191,6 +191,27 @@ an option of a socket cannot be set."
   (and (memq 'file-error (get (car err) 'error-conditions))
        (not (equal (nth 1 err) "Cannot set network option"))))
 
+;;;; How long an answer takes
+
+(defvar dualstack-attempt--usual 0
+  "Seconds that Windows lately took to report a connection.")
+
+(defun dualstack-attempt--note-time (attempt)
+  "Note how long ATTEMPT, which has connected, took to be reported.
+Windows reports by way of a thread that sleeps, late where the machine is busy;
+elsewhere one look at the sockets tells what has happened."
+  (when (eq system-type 'windows-nt)
+    (setq dualstack-attempt--usual
+          (max (- (dualstack-attempt--end attempt) (dualstack-attempt--start attempt))
+               (* 0.9 dualstack-attempt--usual)))))
+
+(defun dualstack-attempt--patience ()
+  "Return the least seconds to wait for an answer before another attempt.
+A server on both families would else see two connections."
+  (if (eq system-type 'windows-nt)
+      (min 0.05 (* 1.4 dualstack-attempt--usual))
+    0))
+
 ;;;; The caller's process
 
 (defun dualstack-attempt--adopt (attempt args name)

@@ -317,20 +317,11 @@ That is when the sockets have been looked at shortly before."
   (cond ((null (dualstack-race--looked race))
          (when (>= now (- next dualstack-race--look))
            (setf (dualstack-race--looked race)
-                 (max next (+ now dualstack-race--look
-                              (dualstack-race--grace (- now next))))))
+                 (max next (+ now dualstack-race--look))))
          nil)
         ((>= now (dualstack-race--looked race))
          (setf (dualstack-race--looked race) nil)
          t)))
-
-(defun dualstack-race--grace (late)
-  "Return the seconds to wait longer where the clock is LATE by so many.
-The machine is busy then, and so may be the answers.  Windows' come by way of
-a thread; elsewhere one look is enough for what has happened."
-  (if (and (eq system-type 'windows-nt) (> late 0.005))
-      (min 0.1 (* 2 late))
-    0))
 
 (defun dualstack-race--all-failed (race now)
   "End RACE, all of whose attempts have failed; or begin anew soon after NOW."
@@ -368,7 +359,8 @@ a thread; elsewhere one look is enough for what has happened."
   (let ((attempt (dualstack-attempt--make
                   :address (pop (dualstack-race--pending race)) :start now)))
     (push attempt (dualstack-race--attempts race))
-    (setf (dualstack-race--due race) (+ now (dualstack-race--delay race)))
+    (setf (dualstack-race--due race)
+          (+ now (max (dualstack-race--delay race) (dualstack-attempt--patience))))
     (when (and (dualstack-race--renew race) (not (dualstack-race--again race)))
       (setf (dualstack-race--again race) (+ now (dualstack-race--renew race))))
     (dualstack-race--dial race attempt dualstack-race--nowait)
@@ -459,7 +451,8 @@ filter of t is replaced; it does when the process is continued."
   (if (dualstack-attempt--self-connected-p attempt)
       (dualstack-race--failed race attempt "Connection refused")
     (stop-process (dualstack-attempt--process attempt))
-    (dualstack-race--settle race 'won attempt)))
+    (dualstack-race--settle race 'won attempt)
+    (dualstack-attempt--note-time attempt)))
 
 ;;;; News
 
