@@ -451,6 +451,59 @@ def test_without_input_it_stays() -> None:
         assert child.wait(30) == (1 if sys.platform == "win32" else 0)
 
 
+FORKING = """
+import multiprocessing
+import os
+import time
+
+
+def _work(begun):
+    begun.set()
+    time.sleep(1000)
+
+
+def run():
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    child = context.Process(target=_work, args=(begun,))
+    child.start()
+    begun.wait()
+    child.terminate()
+    child.join(10)
+    status = child.exitcode
+    child.kill()
+    return status
+
+
+def leave():
+    if os.fork() == 0:
+        time.sleep(4)
+        os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_processes_of_multiprocessing_end_and_the_server_goes_on(module: Path) -> None:
+    module.write_text(FORKING)
+    with started(*command_line("serve", str(module))) as child:
+        for host in ["127.0.0.1", "::1"]:
+            with connect(host, child.port) as client:
+                assert client.call_sync("run", [], 20) == -signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no guard on Windows")
+def test_a_fork_does_not_keep_the_pipe_of_emacs(module: Path) -> None:
+    module.write_text(FORKING)
+    with started(*command_line("serve", "--exit-on-eof", str(module))) as child:
+        with connect(port=child.port) as client:
+            client.call_sync("leave", [], 5)
+        child.kill()
+        start = time.monotonic()
+        assert child.stderr
+        child.stderr.read()  # To the end: the guard's, which has it.
+        assert time.monotonic() - start < 3
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it takes a shell")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("options", [["--exit-on-eof"], ["--stdio"]])

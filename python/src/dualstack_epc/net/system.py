@@ -45,6 +45,19 @@ def end_by_signals() -> None:
     """
     for number in ENDING:
         signal.signal(number, _end)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    """Have signals do what they do to any program: this is a fork that a method has made.
+
+    Such as a process of `multiprocessing`, which is ended by SIGTERM.  It must not end the server,
+    with which it has the sockets in common.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def ignore_signals() -> None:

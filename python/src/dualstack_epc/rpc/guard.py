@@ -16,6 +16,7 @@ It ends with the sidecar.  Where there is no ``fork``, as on Windows, there is n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -23,6 +24,7 @@ import time
 
 GRACE = 1.5  # seconds in which the sidecar may end by itself
 LOOK = 5.0  # seconds after which the guard looks whether the sidecar is there, at the latest
+SHORT_LOOK = 0.02  # the same where a method has closed all files, with the pipe that would tell
 DRAIN = 0.3  # seconds in which what the sidecar has written last is copied
 PIECE = 4096  # bytes that a pipe takes without waiting once it is writable
 ENDING = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
@@ -65,7 +67,17 @@ def start() -> bool:
     # The number of each signal is written there at once, also while nothing in Python runs.
     signal.set_wakeup_fd(alive, warn_on_full_buffer=False)
     _Kept.descriptor = alive
+    # A fork that a method has made would keep the pipe open.
+    os.register_at_fork(after_in_child=_let_go)
     return True
+
+
+def _let_go() -> None:
+    """Close the pipe that tells the guard whether this process lives: it is another one."""
+    if _Kept.descriptor is not None:
+        with contextlib.suppress(OSError):
+            os.close(_Kept.descriptor)
+        _Kept.descriptor = None
 
 
 class _Guard:
@@ -89,18 +101,20 @@ class _Guard:
         self._poll.register(self._life, select.POLLIN)
         self._poll.register(self._errors, select.POLLIN)
         while self._alive():
-            left = LOOK if self._deadline is None else self._deadline - time.monotonic()
+            left = LOOK if self._life >= 0 else SHORT_LOOK
+            if self._deadline is not None:
+                left = min(left, self._deadline - time.monotonic())
             if left <= 0:
                 self._kill()
-                left = LOOK
-            self._wait(left)
+            else:
+                self._wait(left)
         end = time.monotonic() + DRAIN
         while self._errors >= 0 and (left := end - time.monotonic()) > 0:
             self._wait(left)
 
     def _alive(self) -> bool:
         """Return whether the parent lives."""
-        return self._life >= 0 and os.getppid() == self._parent
+        return os.getppid() == self._parent
 
     def _kill(self) -> None:
         """Kill the parent, whose time is over."""
