@@ -52,8 +52,9 @@ run_tests() { # VERSION
   [[ ! -e .cache/lint ]] || { mkdir "$copy/.cache" && cp -r .cache/lint "$copy/.cache"; }
   rm -f "$copy"/lisp/*.elc
   mkdir -p "$where/host"
-  printf '#!/bin/sh\nexec chroot /host sh -c '"'"'cd "$0" && exec "$@"'"'"' "$PWD" "%s" "$@"\n' \
-    "$(venv_python "$PWD/.venv")" >"$copy/run-python"
+  # What a test starts there may start it again.
+  printf '#!/bin/sh\n[ -e /host ] || exec "%s" "$@"\nexec chroot /host sh -c '"'"'cd "$0" && exec "$@"'"'"' "$PWD" "%s" "$@"\n' \
+    "$(venv_python "$PWD/.venv")" "$(venv_python "$PWD/.venv")" >"$copy/run-python"
   chmod +x "$copy/run-python"
   # The mounts are those of this command alone, and end with it.
   unshare -m bash -euc '
