@@ -291,9 +291,15 @@ It is empty where a drawing in characters would not fit."
 
 ;;;; Keys
 
+(defun dualstack-diagnose--check-buffer ()
+  "Signal an error unless the current buffer is a diagnosis."
+  (unless (derived-mode-p 'dualstack-diagnose-mode)
+    (user-error "There is no diagnosis in this buffer; type M-x dualstack-diagnose")))
+
 (defun dualstack-diagnose-cure ()
   "Turn on `dualstack-mode', and try again."
   (interactive)
+  (dualstack-diagnose--check-buffer)
   (if dualstack-mode
       (message "dualstack-mode is on already")
     (dualstack-mode 1)
@@ -303,6 +309,7 @@ It is empty where a drawing in characters would not fit."
 (defun dualstack-diagnose-forget ()
   "Forget which family answers at this buffer's host and port."
   (interactive)
+  (dualstack-diagnose--check-buffer)
   (apply #'dualstack-forget dualstack-diagnose--peer)
   (message "Forgotten: the next connection tries both families"))
 
@@ -315,6 +322,7 @@ It is empty where a drawing in characters would not fit."
   "Copy this diagnosis as text, for a bug tracker.
 It has no user names or paths in it."
   (interactive)
+  (dualstack-diagnose--check-buffer)
   (unless dualstack-diagnose--facts
     (user-error "Still trying the addresses: wait a moment"))
   (kill-new (dualstack-diagnose--report dualstack-diagnose--facts))

@@ -192,6 +192,21 @@
         (should (string-match-p (format "^\\[::1]:%d" (dualstack-test-port server))
                                 (dualstack-diagnose--text facts)))))))
 
+(dualstack-deftest dualstack-diagnose-keys-elsewhere ()
+  "A command for a diagnosis does nothing in another buffer, and says so."
+  (let ((reverted nil)
+        (dualstack-mode nil))
+    (dualstack-memory--remember 80 'ipv4)
+    (with-temp-buffer
+      (setq-local revert-buffer-function (lambda (&rest _) (setq reverted t)))
+      (dolist (command '(dualstack-diagnose-cure dualstack-diagnose-forget
+                         dualstack-diagnose-copy))
+        (should (string-match-p "There is no diagnosis in this buffer"
+                                (cadr (should-error (call-interactively command)
+                                                    :type 'user-error))))))
+    (should-not (or reverted dualstack-mode))
+    (should (dualstack-remembered-family 80))))
+
 (dualstack-deftest dualstack-diagnose-from-a-failed-connect ()
   "After M-x dualstack-connect has failed, d diagnoses."
   (let ((port (dualstack-test-free-port))
