@@ -63,7 +63,7 @@ def start(root: Path, *arguments: str, wrapper: tuple[str, ...] = (), **environm
 
 def ends(child: Any) -> tuple[list[list[Any]], str]:
     """Return our lines that CHILD has printed, without their first word, and all it has printed."""
-    output, _ = child.communicate(timeout=50)
+    output, _ = child.communicate(timeout=200 if sys.platform == "win32" else 50)
     ours = [line for line in output.splitlines() if line.startswith("(dualstack-environment ")]
     words = [read(line)[1:] for line in ours]
     return [[str(kind), *rest] for kind, *rest in words], output
@@ -139,7 +139,7 @@ def test_a_package_is_installed_and_used(
     assert [each.name for each in (environment / make.USERS).iterdir()] == ["sid%2Fecar"]
     # Its scripts run from where it is now.
     script = Path(python).with_name("tiny.exe" if sys.platform == "win32" else "tiny")
-    assert str(environment).encode() in script.read_bytes()
+    assert b"making-" not in script.read_bytes()
     if not on_wine():  # What pip makes for Windows prints nothing there.
         run_script = subprocess.run([script], capture_output=True, text=True, check=True)
         assert run_script.stdout == "tiny\n"
