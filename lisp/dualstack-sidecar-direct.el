@@ -33,6 +33,7 @@
 (declare-function tramp-direct-async-process-p "tramp" t t)
 (declare-function tramp-dissect-file-name "tramp" t t)
 (declare-function tramp-file-name-host "tramp" t t)
+(declare-function tramp-file-name-method "tramp" t t)
 (declare-function tramp-file-name-port "tramp" t t)
 (declare-function tramp-file-name-user "tramp" t t)
 (declare-function tramp-get-method-parameter "tramp" t t)
@@ -69,12 +70,15 @@ have to ask."
   (let ((arguments (dualstack-sidecar-direct--arguments vector))
         (user (or (tramp-file-name-user vector) "root"))
         (shell (list "sh" "-c" script)))
-    (pcase (file-name-nondirectory program)
+    (pcase (if (equal program "env") ; It sets the prompt of what follows.
+               (tramp-file-name-method vector)
+             (file-name-nondirectory program))
       ("ssh" `(,program "-o" "BatchMode=yes" "-o" "ConnectTimeout=10"
                         "-o" "ServerAliveInterval=15" ,@arguments
                         ,(concat "exec sh -c " (dualstack-sidecar-direct--quote script))))
       ((or "docker" "podman") `(,program ,@arguments ,@shell))
-      ("sudo" `(,program "-n" "-H" "-u" ,user "--" ,@shell))
+      ("sudo" `("sudo" "-n" "-H" "-u" ,user "--" ,@shell))
+      ("doas" `("doas" "-n" "-u" ,user ,@shell))
       ("su" (and (eql 0 (user-uid)) `(,program "-s" "/bin/sh" ,user "-c" ,script))))))
 
 (defun dualstack-sidecar-direct--arguments (vector)

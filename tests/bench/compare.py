@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 from chart import chart
 from compare_connect import KINDS, connect_times, missing
-from compare_epc import PAIRS, emacs_version, epc_times, open_times
+from compare_epc import PAIRS, emacs_version, epc_times, open_times, stream_times
 from samples import print_table
 
 from conftest import ROOT
@@ -40,11 +40,11 @@ def report(file: str, title: str, table: Table, charted: list[str]) -> None:
 
 
 def main() -> None:
-    """Measure, print and write everything; with the argument "epc", calls alone."""
+    """Measure, print and write everything, or with the argument "epc" or "streams" a part."""
     RESULTS.mkdir(exist_ok=True)
-    if sys.argv[1:] != ["epc"]:
-        compare_connects()
-    compare_calls()
+    parts = {"connect": compare_connects, "epc": compare_calls, "streams": compare_streams}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
 
 
 def compare_connects() -> None:
@@ -67,6 +67,12 @@ def compare_calls() -> None:
         print(f"{name}: not installed, not compared")
     version = emacs_version()
     report(f"epc-{version.split('.')[0]}", f"A call in Emacs {version}", calls, CHARTED_CALLS)
+
+
+def compare_streams() -> None:
+    """Measure what carries calls, in the Emacs that EMACS names."""
+    title = f"A call in Emacs {emacs_version()}, by what carries it"
+    report("streams", title, stream_times(), [])
 
 
 if __name__ == "__main__":

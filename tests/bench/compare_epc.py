@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,13 @@ PAIRS = {
 SERVERS = {"dualstack's server alone": OURS, "python-epc alone": THEIRS}
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 16_000_000)
 CALLERS = (1, 8, 64)
-TIMEOUT = 600  # seconds for one client
+STREAMS = ("socket", "pipe", "pty")
+FUNCTIONS = """
+def echo(value): return value
+def count(text): return len(text)
+def text(size): return "x" * size
+"""
+TIMEOUT = 900  # seconds for one client
 
 
 def epc_times() -> Table:
@@ -95,6 +102,19 @@ def open_times() -> Table:
     return {"dualstack": {row: spread(times) for row, times in samples.items()}}
 
 
+def stream_times() -> Table:
+    """Return the time of calls from Emacs, by what carries them, for modules of `FUNCTIONS`."""
+    table: Table = {}
+    with tempfile.TemporaryDirectory() as directory:
+        module = Path(directory) / "functions.py"
+        module.write_text(FUNCTIONS)
+        for stream in STREAMS if os.name == "posix" else STREAMS[:2]:
+            code = f'(dualstack-compare-streams "{stream}" {json.dumps(str(module))})'
+            samples = run_emacs(code, "compare-streams.el") or {}
+            table[stream] = {row: spread(times) for row, times in samples.items()}
+    return table
+
+
 def emacs_version() -> str:
     """Return the version of the Emacs that is measured."""
     program = os.environ.get("EMACS", "emacs")
@@ -105,10 +125,10 @@ def emacs_version() -> str:
     return run.stdout.strip()
 
 
-def run_emacs(code: str) -> dict[str, list[float]] | None:
-    """Return the samples that CODE prints in Emacs, or None if what it needs is not installed."""
+def run_emacs(code: str, file: str = "compare-epc.el") -> dict[str, list[float]] | None:
+    """Return what CODE, with FILE, prints in Emacs: samples, or None if a program is missing."""
     program = os.environ.get("EMACS", "emacs")
-    script = str(Path(__file__).with_name("compare-epc.el"))
+    script = str(Path(__file__).with_name(file))
     run = subprocess.run(
         [program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-l", script, "--eval", code],
         stdout=subprocess.PIPE,

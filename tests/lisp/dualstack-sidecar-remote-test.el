@@ -389,10 +389,8 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
                   :directory (concat dualstack-sidecar-remote-test-host "~/"))))
       (dualstack-sidecar-remote-test-clean))))
 
-(dualstack-sidecar-helper-test dualstack-sidecar-remote-another-user
-  "A sidecar can be that of another user, over su."
-  (skip-unless (and (eq 0 (user-uid)) (executable-find "su")
-                    (eq 0 (call-process "su" nil nil nil "-s" "/bin/sh" "nobody" "-c" "true"))))
+(defun dualstack-sidecar-remote-test-as-nobody (method)
+  "Have a sidecar be that of the user nobody, by METHOD of TRAMP; restart it there."
   (unless (eq 0 (ignore-errors (call-process "/usr/bin/python3" nil nil nil "-c"
                               "import sys; sys.exit(sys.version_info < (3, 10))")))
     (ert-skip "needs a Python from 3.10 on at /usr/bin/python3"))
@@ -402,6 +400,7 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
                                         (tramp-login-args (("-s") ("/bin/sh") ("%u"))))
                                       (cdr (assoc "su" tramp-methods)))
                               tramp-methods))
+         (process-environment (cons "SHELL=/bin/sh" process-environment))
          (tramp-verbose 0)
          (tramp-histfile-override nil)
          (dualstack-sidecar-timeout 60)
@@ -410,16 +409,35 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
     (set-file-modes dualstack-sidecar-helper-directory #o711)
     (set-file-modes home #o777)
     (unwind-protect
-        (let ((sidecar (dualstack-sidecar-start
-                        :name "nobody" :wait t :directory "/dualstacksu:nobody@localhost:/tmp/"
+        (let ((nobody (string-to-number (shell-command-to-string "id -u nobody")))
+              (sidecar (dualstack-sidecar-start
+                        :name "nobody" :wait t :restart t
+                        :directory (format "/%s:nobody@localhost:/tmp/" method)
                         :python "/usr/bin/python3"
                         :modules (list (dualstack-sidecar-helper-file
-                                        "u.py" "import getpass, os"
-                                        "def user(): return os.geteuid()")))))
-          (should (equal (string-to-number (shell-command-to-string "id -u nobody"))
-                         (dualstack-sidecar-helper-call sidecar 'user))))
+                                        "u.py" "import os, time"
+                                        "def user(): return os.geteuid()"
+                                        "def crash(): os._exit(7)")))))
+          (should (equal nobody (dualstack-sidecar-helper-call sidecar 'user)))
+          (should-error (dualstack-sidecar-helper-call sidecar 'crash) :type 'dualstack-epc-closed)
+          (dualstack-test-wait (lambda () (< 0 (dualstack-sidecar-restarts sidecar))))
+          (dualstack-sidecar-remote-test-running sidecar)
+          (should (equal nobody (dualstack-sidecar-helper-call sidecar 'user))))
       (mapc #'dualstack-sidecar-helper-end dualstack-sidecars)
       (dualstack-sidecar-remote-test-clean))))
+
+(dualstack-sidecar-helper-test dualstack-sidecar-remote-another-user
+  "A sidecar can be that of another user, over su."
+  (skip-unless (and (eq 0 (user-uid)) (executable-find "su")
+                    (eq 0 (call-process "su" nil nil nil "-s" "/bin/sh" "nobody" "-c" "true"))))
+  (dualstack-sidecar-remote-test-as-nobody "dualstacksu"))
+
+(dualstack-sidecar-helper-test dualstack-sidecar-remote-sudo
+  "A sidecar can be that of another user, over sudo, where that asks no password."
+  (unless (and (executable-find "sudo")
+               (eq 0 (call-process "sudo" nil nil nil "-n" "-u" "nobody" "true")))
+    (ert-skip "needs sudo, as a user whom it asks no password"))
+  (dualstack-sidecar-remote-test-as-nobody "sudo"))
 
 (dualstack-deftest dualstack-sidecar-remote-archive ()
   "The archive is one that Python runs, and the same each time."
