@@ -24,7 +24,7 @@
 ;;; Code:
 
 (require 'dualstack-sidecar)
-(require 'compare-epc (expand-file-name "compare-epc" (file-name-directory (or load-file-name buffer-file-name))))
+(require 'compare-epc)
 
 (defun dualstack-compare-streams--connect (kind module)
   "Return a connection over KIND, a string, to a server with MODULE, a file."

@@ -130,7 +130,19 @@ def run_emacs(code: str, file: str = "compare-epc.el") -> dict[str, list[float]]
     program = os.environ.get("EMACS", "emacs")
     script = str(Path(__file__).with_name(file))
     run = subprocess.run(
-        [program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-l", script, "--eval", code],
+        [
+            program,
+            "-Q",
+            "--batch",
+            "-L",
+            str(ROOT / "lisp"),
+            "-L",
+            str(Path(script).parent),
+            "-l",
+            script,
+            "--eval",
+            code,
+        ],  # fmt: skip
         stdout=subprocess.PIPE,
         text=True,
         timeout=TIMEOUT,

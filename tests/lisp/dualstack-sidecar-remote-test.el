@@ -34,6 +34,9 @@
 (defvar dualstack-sidecar-remote-test-direct nil
   "Whether processes of TRAMP are direct.")
 
+(defvar dualstack-sidecar-remote-test-delay "0"
+  "Seconds that what is sent to or by the sshd takes, a string.")
+
 (defmacro dualstack-sidecar-remote-test (name docstring &rest body)
   "Define the test NAME, with DOCSTRING, of BODY, beside an sshd.
 It is a second test, too, in which processes are direct."
@@ -54,7 +57,8 @@ The home directory on the other side is this test's."
   (when (and direct (version< emacs-version "28"))
     (ert-skip "needs Emacs 28 or later"))
   (dualstack-test-with-child (sshd dualstack-test-python (dualstack-test-support "sshd.py")
-                                    dualstack-sidecar-helper-directory)
+                                    dualstack-sidecar-helper-directory
+                                    dualstack-sidecar-remote-test-delay)
     (let* ((home (dualstack-sidecar-remote-test-home))
            (tramp-methods (cons (dualstack-sidecar-remote-test-method) tramp-methods))
            (dualstack-sidecar-remote-test-direct direct)
@@ -207,13 +211,11 @@ Return a module, a package and a directory with one."
        (should (equal 8 (dualstack-sidecar-helper-call sidecar 'twice 4)))
        ;; Once for each content.
        (should (= 5 (length all)))
-       (dualstack-sidecar-restart (dualstack-sidecar-name sidecar))
-       (dualstack-sidecar-remote-test-start)
-       (should (equal all (directory-files cache)))
        (dualstack-sidecar-helper-file "with spaces/helfer.py" "WORD = 'Servus'")
        (dualstack-sidecar-restart (dualstack-sidecar-name sidecar))
        (setq sidecar (dualstack-sidecar-remote-test-start))
        (should (equal "Servus" (car (dualstack-sidecar-helper-call sidecar 'both))))
+       (should (= 1 (length (cl-set-difference (directory-files cache) all :test #'equal))))
        ;; Too much is an error, as what is not there is.
        (dualstack-sidecar-helper-file "with spaces/big.py" (make-string 5000000 ?x))
        (should (string-match-p "too much beside the Python module in .*with spaces/ to copy"
@@ -260,9 +262,13 @@ Return a module, a package and a directory with one."
   (dualstack-test-wait (lambda () (eq 'running (dualstack-sidecar-state sidecar))) 60)
   (should (equal "hello" (dualstack-sidecar-helper-call sidecar 'hello))))
 
-(dualstack-sidecar-remote-test dualstack-sidecar-remote-again
+(dualstack-sidecar-helper-test dualstack-sidecar-remote-again
   "With :restart, one that crashed or was cut off starts again, and nobody waits.
 That goes by ssh alone, as TRAMP would wait, or ask for a password."
+  (dualstack-sidecar-remote-test-call nil #'dualstack-sidecar-remote-test-again))
+
+(defun dualstack-sidecar-remote-test-again ()
+  "Have a sidecar start again after a crash, and when its machine comes back."
   (let* ((sidecar (dualstack-sidecar-remote-test-start :restart t))
          (where (dualstack-sidecar-helper-call sidecar 'where))
          (launches 0)
@@ -301,6 +307,32 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
       (advice-remove 'tramp-file-name-handler note)
       (dualstack-sidecar-remote-test-signal 'SIGCONT)
       (dualstack-sidecar-stop (dualstack-sidecar-name sidecar)))))
+
+(defun dualstack-sidecar-remote-test-seconds (sidecar count)
+  "Return the seconds that COUNT calls of SIDECAR take, all at once."
+  (let ((left count)
+        (start (float-time)))
+    (dotimes (_ count)
+      (dualstack-epc-call-async (dualstack-sidecar-connection sidecar) 'echo (list 1)
+                                :then (lambda (_) (cl-decf left))))
+    (should (= left count)) ; Nobody has waited.
+    (dualstack-test-wait (lambda () (zerop left)))
+    (- (float-time) start)))
+
+(dualstack-sidecar-helper-test dualstack-sidecar-remote-far
+  "Over a link with a round trip of 50 ms everything works, and calls share the way."
+  (let ((dualstack-sidecar-remote-test-delay "0.025"))
+    (dualstack-sidecar-remote-test-call
+     nil
+     (lambda ()
+       (let* ((sidecar (dualstack-sidecar-remote-test-start :methods '((answer 1+))))
+              (bytes (apply #'unibyte-string (number-sequence 0 255)))
+              (one (cl-loop repeat 3 minimize (dualstack-sidecar-remote-test-seconds sidecar 1)))
+              (many (cl-loop repeat 5 minimize (dualstack-sidecar-remote-test-seconds sidecar 20))))
+         (should (>= one 0.05))
+         (should (< many (* 10 one)))
+         (should (equal (list bytes) (dualstack-sidecar-helper-call sidecar 'echo bytes)))
+         (should (equal 42 (dualstack-sidecar-helper-call sidecar 'ask 41))))))))
 
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-mistakes
   "What cannot work there is an error that says why."
@@ -355,15 +387,18 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
     (let ((sidecar (dualstack-sidecar-remote-test-start)))
       (should (equal "hello" (dualstack-sidecar-helper-call sidecar 'hello))))))
 
-(dualstack-sidecar-remote-test dualstack-sidecar-remote-of-a-buffer
+(dualstack-sidecar-helper-test dualstack-sidecar-remote-of-a-buffer
   "The machine can be that of the current buffer; here it is as ever."
-  (let ((default-directory (concat dualstack-sidecar-remote-test-host "/tmp/")))
-    (let ((sidecar (dualstack-sidecar-remote-test-start :directory 'current)))
-      (should (dualstack-sidecar-helper-call sidecar 'shout "x"))))
-  (let* ((default-directory "/tmp/")
-         (sidecar (dualstack-sidecar-remote-test-start :directory 'current)))
-    (should (equal "away" (dualstack-sidecar-name sidecar)))
-    (should (dualstack-sidecar-port sidecar))))
+  (dualstack-sidecar-remote-test-call
+   nil
+   (lambda ()
+     (let ((default-directory (concat dualstack-sidecar-remote-test-host "/tmp/")))
+       (let ((sidecar (dualstack-sidecar-remote-test-start :directory 'current)))
+         (should (dualstack-sidecar-helper-call sidecar 'shout "x"))))
+     (let* ((default-directory "/tmp/")
+            (sidecar (dualstack-sidecar-remote-test-start :directory 'current)))
+       (should (equal "away" (dualstack-sidecar-name sidecar)))
+       (should (dualstack-sidecar-port sidecar))))))
 
 (dualstack-sidecar-remote-test dualstack-sidecar-remote-command
   "Any program there that speaks EPC over its streams is a sidecar."

@@ -2,8 +2,9 @@
 """An sshd of a test's own, on a loopback port, that lets this user in with a key of its own.
 
 ``python sshd.py DIRECTORY`` writes its keys, and `ssh_config` with the host ``dualstack-test``, to
-DIRECTORY, prints a line once it listens, and ends with its input.  ``python sshd.py --find``
-says whether there is a program sshd, by its status.
+DIRECTORY, prints a line once it listens, and ends with its input.  ``python sshd.py DIRECTORY
+SECONDS`` is as far away.  ``python sshd.py --find`` says whether there is a program sshd, by its
+status.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+from far import lead_to
+
 PRIVILEGED = Path("/run/sshd")  # sshd of root wants it, as its services make it
 
 
@@ -28,8 +31,8 @@ def free_port() -> int:
         return port
 
 
-def configure(directory: Path, port: int) -> None:
-    """Write keys and configurations for PORT to DIRECTORY."""
+def configure(directory: Path, port: int, reached_at: int) -> None:
+    """Write keys and configurations for PORT, which is REACHED_AT another, to DIRECTORY."""
     for key in ("host", "id"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / key)], check=True
@@ -45,7 +48,7 @@ def configure(directory: Path, port: int) -> None:
         ' then exec sh -c "$SSH_ORIGINAL_COMMAND"; else exec sh -i; fi\n'
     )
     (directory / "ssh_config").write_text(
-        f"Host dualstack-test\nHostName 127.0.0.1\nPort {port}\nIdentityFile {directory}/id\n"
+        f"Host dualstack-test\nHostName 127.0.0.1\nPort {reached_at}\nIdentityFile {directory}/id\n"
         "IdentitiesOnly yes\nUserKnownHostsFile /dev/null\nStrictHostKeyChecking no\n"
         "LogLevel ERROR\n"
     )
@@ -57,11 +60,11 @@ def find() -> str:
     return program or sys.exit("there is no sshd")
 
 
-def main(directory: Path) -> None:
-    """Run until standard input ends."""
+def main(directory: Path, delay: float = 0) -> None:
+    """Run until standard input ends, DELAY seconds away."""
     program = find()
     port = free_port()
-    configure(directory, port)
+    configure(directory, port, lead_to(port, delay) if delay else port)
     made = os.geteuid() == 0 and not PRIVILEGED.exists()
     if made:
         PRIVILEGED.mkdir(mode=0o755)
@@ -87,4 +90,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--find":
         find()
     else:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), *map(float, sys.argv[2:]))
