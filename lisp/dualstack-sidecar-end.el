@@ -171,7 +171,8 @@ What it has started may write for ever: wait a moment at most."
          (dualstack-sidecar--fail
           sidecar (concat (or (and (eq status 0) ; What made it end may be known.
                                    (cadr (dualstack-sidecar-failure sidecar)))
-                              (format "it ended before it ran, with status %s" status))
+                              (format "it ended before it ran, with status %s%s" status
+                                      (dualstack-sidecar--of-python sidecar)))
                           (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar)))))
         ('running
          (dualstack-sidecar--crash
@@ -183,6 +184,15 @@ What it has started may write for ever: wait a moment at most."
          (when (dualstack-sidecar--again sidecar)
            (setf (dualstack-sidecar--again sidecar) nil)
            (dualstack-sidecar--restart-later sidecar)))))))
+
+(defun dualstack-sidecar--of-python (sidecar)
+  "Return a question about the Python that SIDECAR was told to use, or nothing.
+One that has said something is a Python."
+  (if (and (dualstack-sidecar--python sidecar)
+           (not (dualstack-sidecar--own-command sidecar))
+           (string= "" (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))
+      (format "; is %s a Python from 3.10 on?" (dualstack-sidecar--python sidecar))
+    ""))
 
 (defun dualstack-sidecar--why-ended (sidecar status)
   "Return why SIDECAR, which ran, has ended with STATUS.

@@ -142,7 +142,7 @@ def run_emacs(code: str, file: str = "compare-epc.el") -> dict[str, list[float]]
             script,
             "--eval",
             code,
-        ],  # fmt: skip
+        ],
         stdout=subprocess.PIPE,
         text=True,
         timeout=TIMEOUT,

@@ -158,6 +158,12 @@
       (should (string-match-p (regexp-quote message)
                               (dualstack-sidecar-helper-error key value))))))
 
+(dualstack-sidecar-helper-test dualstack-sidecar-environment-of-no-python
+  "That the Python which was named says nothing is told."
+  (skip-unless (executable-find "true"))
+  (should (string-match-p "with status 0; is true a Python from 3.10 on\\?"
+                          (dualstack-sidecar-helper-error :python "true"))))
+
 (dualstack-sidecar-helper-test dualstack-sidecar-environment-broken-builder
   "That the child which makes it is killed is told."
   (let ((dualstack-python (dualstack-sidecar-helper-python
@@ -224,7 +230,7 @@
                ((symbol-function 'message)
                 (lambda (format &rest args) (setq shown (apply #'format format args)))))
       (dualstack-sidecar-environment--show job)
-      (should (equal shown "a: installing (2/3, 12 s; C-g to quit)")))
+      (should (string-match-p "\\`a: installing (2/3, 1[2-9] s; C-g to quit)\\'" shown)))
     (should (equal "installing (2/3" (dualstack-sidecar-environment--job-step job)))
     (should (equal "more" (dualstack-sidecar-environment--job-rest job)))))
 

@@ -112,12 +112,22 @@ Return its full name."
     (call-process dualstack-test-python nil t nil "-c" "import sys; print(sys.executable, end='')")
     (buffer-string)))
 
+(defun dualstack-sidecar-helper-own-python ()
+  "Return the Python of this system, or skip the test if it makes no environments."
+  (let ((python (executable-find "python3")))
+    (unless (and python
+                 (eq 0 (call-process python nil nil nil "-c" "import sys, venv, ensurepip
+sys.exit(sys.version_info < (3, 10))")))
+      (ert-skip "needs a Python from 3.10 on, with venv, that is of this system"))
+    python))
+
 (defun dualstack-sidecar-helper-wheel (&optional there)
   "Return the file of a wheel with the package tiny.
 Skip the test where Emacs could not run an environment that has it, unless one
-is made THERE, where the Python for tests is."
+is made THERE, where the Python for tests is.  If that is outside this system,
+sidecars of the test are run by a Python of the system."
   (unless (or there (file-executable-p (dualstack-sidecar-helper-python-file)))
-    (ert-skip "needs a Python of this system, not one outside of it"))
+    (setq dualstack-python (dualstack-sidecar-helper-own-python)))
   (with-temp-buffer
     (call-process dualstack-test-python nil t nil
                   (dualstack-test-support "tiny_wheel.py") dualstack-sidecar-helper-directory)

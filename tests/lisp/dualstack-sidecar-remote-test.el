@@ -309,7 +309,7 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
       (dualstack-sidecar-stop (dualstack-sidecar-name sidecar)))))
 
 (defun dualstack-sidecar-remote-test-seconds (sidecar count)
-  "Return the seconds that COUNT calls of SIDECAR take, all at once."
+  "Return the seconds that SIDECAR needs for COUNT answers at once."
   (let ((left count)
         (start (float-time)))
     (dotimes (_ count)

@@ -191,6 +191,8 @@ def test_the_list(tmp_path: Path) -> None:
     assert runs[7:] == [["a/b"], [], [">=3.10"]]
     dangling(Path(python).parent.parent)
     assert ends(start(root, "--list"))[0][1][3] == "broken"
+    odd(Path(python).parent.parent)
+    assert ends(start(root, "--list"))[0][1][3] == "half made"
 
 
 # What is not whole
@@ -231,13 +233,17 @@ def torn(environment: Path) -> None:
     (environment / make.RECORD).write_bytes(b"\x00\xff")
 
 
+def odd(environment: Path) -> None:
+    (environment / make.RECORD).write_text('{"python": 3, "made": [], "requirements": null}')
+
+
 def a_file(environment: Path) -> None:
     shutil.rmtree(environment)
     environment.write_text("a file")
 
 
 @pytest.mark.parametrize(
-    "damage", [dangling, half_made, foreign, of_another_platform, upgraded, torn, a_file]
+    "damage", [dangling, half_made, foreign, of_another_platform, upgraded, torn, odd, a_file]
 )
 def test_what_does_not_run_is_made_again(damage: Any, tmp_path: Path) -> None:
     root = tmp_path / "e"
@@ -367,7 +373,9 @@ def test_with_a_python_that_has_no_pip(tmp_path: Path, wheel: Path) -> None:
 def test_the_directory_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said = ("Not a directory", "File already exists", "cannot find the path", "file already exists")
-    assert any(each in failure(tmp_path / "file" / "e") for each in said)
+    text = failure(tmp_path / "file" / "e")
+    assert any(each in text for each in said)
+    assert "set `dualstack-sidecar-environments-directory' to another" in text
 
 
 @pytest.mark.parametrize(
@@ -388,6 +396,12 @@ def test_what_makes_no_sense_is_an_error(
 ) -> None:
     assert message in failure(tmp_path / "e", *arguments)
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("requirement", ["six; no_marker", "six @ file:///nonexistent/x.whl"])
+def test_what_pip_does_not_understand_is_explained(requirement: str, tmp_path: Path) -> None:
+    text = failure(tmp_path / "e", "--requirement", requirement, PIP_RETRIES="0")
+    assert "a requirement is not one: write it as name>=1.2" in text.splitlines()[0]
 
 
 def test_from_the_index(tmp_path: Path) -> None:

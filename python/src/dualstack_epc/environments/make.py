@@ -200,7 +200,17 @@ def record(environment: Path) -> dict[str, Any]:
         content = json.loads((environment / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and _sound(content) else {}
+
+
+def _sound(content: dict[str, Any]) -> bool:
+    """Return whether CONTENT is what `Maker` notes: a damaged file may still be JSON."""
+    texts = [content.get("requirements", []), content.get("pythons", [])]
+    return (
+        all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in texts)
+        and isinstance(content.get("python"), str)
+        and isinstance(content.get("made"), (int, float))
+    )
 
 
 def note_user(environment: Path, user: str) -> None:
@@ -268,4 +278,7 @@ def _reraise(error: OSError, root: Path) -> NoReturn:
         raise EnvironmentProblem(
             f"the disk of {root} is full: make room, and start the sidecar again"
         ) from error
-    raise EnvironmentProblem(f"{error.filename or root}: {error.strerror or error}") from error
+    raise EnvironmentProblem(
+        f"{error.filename or root}: {error.strerror or error}; environments are kept in {root}:"
+        " set `dualstack-sidecar-environments-directory' to another"
+    ) from error

@@ -37,11 +37,11 @@ ADVICE = {
     r"Permission denied|PermissionError|Access is denied": (
         "it may not be written: look at who owns the directory"
     ),
+    r"Invalid ?(?:[Rr]equirement|[Mm]arker)|[Ff]ailed to parse|Could not parse"
+    r"|valid wheel filename": ("a requirement is not one: write it as name>=1.2"),
     r"No matching distribution|No solution found|Could not find a version|not found in the": (
-        "the index has no such package, or none for this Python: check the requirements"
-    ),
-    r"Invalid requirement|Failed to parse|Could not parse": (
-        "a requirement is not one: write it as name>=1.2"
+        "no index that was reached has such a package for this Python: check the requirements, and"
+        " the network"
     ),
 }
 
