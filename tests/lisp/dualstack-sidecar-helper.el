@@ -95,7 +95,8 @@ Return its full name."
   (let ((script (apply #'dualstack-sidecar-helper-file (concat "bin/" name ".py")
                        (append '("import os, subprocess, sys, time")
                                prelude
-                               (list (format "python = [%S, *sys.argv[1:]]" dualstack-test-python)
+                               ;; Which may be called something else outside this system.
+                               (list "python = [sys.executable, *sys.argv[1:]]"
                                      "if os.name == 'posix':"
                                      "    os.execv(python[0], python)"
                                      "sys.exit(subprocess.call(python))")))))
