@@ -12,7 +12,10 @@ import ssl
 import sys
 from pathlib import Path
 
-import trustme
+try:
+    import trustme
+except ImportError:  # Then there is no STARTTLS.
+    trustme = None  # type: ignore[assignment, unused-ignore]
 
 from dualstack_epc.net.listener import open_listener
 
@@ -22,7 +25,7 @@ REPLIES = {"MAIL": "250 ok", "RCPT": "250 ok", "RSET": "250 ok", "NOOP": "250 ok
 class Session(socketserver.StreamRequestHandler):
     """One client."""
 
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None = None
 
     def say(self, line: str) -> None:
         """Send LINE."""
@@ -35,8 +38,8 @@ class Session(socketserver.StreamRequestHandler):
         while line := self.rfile.readline().decode().strip():
             command = line.split(" ")[0].upper()
             if command == "EHLO":
-                self.say("250-sink\r\n250 STARTTLS")
-            elif command == "STARTTLS":
+                self.say("250-sink\r\n250 STARTTLS" if self.context else "250 sink")
+            elif command == "STARTTLS" and self.context:
                 self.say("220 go")
                 self.request = self.context.wrap_socket(self.request, server_side=True)
                 self.setup()
@@ -62,10 +65,11 @@ class Session(socketserver.StreamRequestHandler):
 def main() -> None:
     """Serve until killed."""
     family, ca_file = sys.argv[1:]
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(Path(ca_file))
-    Session.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(Session.context)
+    if trustme:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(Path(ca_file))
+        Session.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(Session.context)
     listener = open_listener(family)
     print(listener.port, flush=True)
     while client := listener.accept():
