@@ -73,6 +73,11 @@ FAMILY is bound to \"ipv4\" and \"ipv6\"."
          (dualstack-mode 0)
          (ignore-errors (delete-file nsm-settings-file))))))
 
+(defconst dualstack-programs-times (if (eq system-type 'windows-nt) 10 100)
+  "How many times as fast a connect must be with the mode.
+On Windows any one in the background takes Emacs 6 to 16 ms, and some more
+when it is busy.")
+
 (defun dualstack-programs-forget-buffers (before)
   "Kill the buffers that are not among BEFORE, and their processes."
   (dolist (buffer (cl-set-difference (buffer-list) before))
@@ -154,6 +159,8 @@ FAMILY is bound to \"ipv4\" and \"ipv6\"."
 
 (dualstack-programs-test dualstack-programs-jsonrpc
   "A jsonrpc connection answers."
+  (when (eq system-type 'windows-nt)
+    (ert-skip "plain Emacs there gets no answer of this server either"))
   (dualstack-test-with-servers
       ((server (intern family)
                :coding 'binary
@@ -363,7 +370,7 @@ s.serve_forever()
   "Synchronous clients: names and forms that connect to PORT of localhost.")
 
 (dualstack-deftest dualstack-programs-in-the-stall ()
-  "Each synchronous client connects at least 100 times as fast with the mode."
+  "Each synchronous client connects `dualstack-programs-times' as fast with the mode."
   (dolist (client '(stream primitive comint list))
     (let ((host (dualstack-test-resolver "::1 localhost\n127.0.0.1 localhost\n")))
       (dualstack-test-with-servers ((server 'ipv4))
@@ -394,10 +401,10 @@ s.serve_forever()
                                                collect (funcall connect)))))))))
               (ert-info ((format "Client %s" client))
                 (should (> (car times) 0.9))
-                (should (> (/ (car times) (cadr times)) 100))))))))))
+                (should (> (/ (car times) (cadr times)) dualstack-programs-times))))))))))
 
 (dualstack-deftest dualstack-programs-url-in-the-stall ()
-  "For a URL Emacs connects at least 100 times as fast with the mode."
+  "For a URL Emacs connects `dualstack-programs-times' as fast with the mode."
   (let ((host (dualstack-test-resolver "::1 localhost\n127.0.0.1 localhost\n")))
     (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-programs-http "ipv4")
       (let ((port (dualstack-test-child-port child)))
@@ -430,7 +437,7 @@ s.serve_forever()
                                                do (dualstack-forget)
                                                collect (funcall fetch))))))))))
             (should (> (car times) 0.9))
-            (should (> (/ (car times) (cadr times)) 100))))))))
+            (should (> (/ (car times) (cadr times)) dualstack-programs-times))))))))
 
 (provide 'dualstack-mode-programs-test)
 
