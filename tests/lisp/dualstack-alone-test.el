@@ -154,8 +154,10 @@ for i in range(5):
                 (sentinel (process-sentinel child))
                 (count 0))
            ;; As many connects as it takes the child to end inside one; nobody waits
-           ;; between them.
-           (while (and (process-live-p child) (< (setq count (1+ count)) 100))
+           ;; between them.  On Windows a child begins so late that the server, which
+           ;; accepts nothing meanwhile, would have a full backlog.
+           (while (and (process-live-p child)
+                       (< (setq count (1+ count)) (if (eq system-type 'windows-nt) 5 100)))
              (dualstack-forget)
              (dualstack-alone-test--end (funcall open port)))
            (should-not events)
