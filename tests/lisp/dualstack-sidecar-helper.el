@@ -114,7 +114,7 @@ Return its full name."
     (buffer-string)))
 
 (defun dualstack-sidecar-helper-own-python ()
-  "Return the Python of this system, or skip the test if it makes no environments."
+  "Return the Python of this system; skip the test without one that has venv."
   (let ((python (executable-find "python3")))
     (unless (and python
                  (eq 0 (call-process python nil nil nil "-c" "import sys, venv, ensurepip
