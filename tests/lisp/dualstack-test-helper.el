@@ -126,7 +126,7 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        (dualstack-test-clean ,@body))))
 
 (defun dualstack-test-leave-out (regexp reason)
-  "Have one test that is skipped for REASON stand for those that REGEXP matches.
+  "Have one test that is skipped for REASON stand for those of REGEXP.
 It is for a group that cannot run on a system, and says how many they are."
   (let ((names (cl-remove-if-not #'ert-test-boundp (apropos-internal regexp #'ert-test-boundp))))
     (mapc #'ert-make-test-unbound names)
