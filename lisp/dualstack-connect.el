@@ -45,6 +45,7 @@ before are offered.  Return the buffer.  As a command, say in the echo area
 which address answered and how long that took, or offer to diagnose why none
 did."
   (interactive (dualstack-connect--read-peer))
+  (dualstack-address--check-host host)
   (let* ((service (dualstack-address--port port))
          (peer (dualstack-address--with-port host service))
          (name (format "dualstack %s" peer))

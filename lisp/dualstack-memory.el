@@ -135,8 +135,11 @@ Without arguments, and when called as a command, forget them all.  The
 next connection tries both families again."
   (interactive)
   (if host
-      (remhash (dualstack-memory--peer host (dualstack-address--port service))
-               dualstack--memory)
+      (progn
+        (dualstack-address--check-host host)
+        (remhash (dualstack-memory--peer (dualstack-address--bare-host host)
+                                         (dualstack-address--port service))
+                 dualstack--memory))
     (clrhash dualstack--memory)
     (when (called-interactively-p 'interactive)
       (message "Forgotten: the next connections try both address families"))))
@@ -211,7 +214,8 @@ its port does: the side that closes first keeps it for a while (TIME-WAIT, RFC
 (defun dualstack-memory--port-free-p (address)
   "Return non-nil if one can listen at ADDRESS, a vector with a port."
   (condition-case nil
-      (progn
+      ;; A quit between the two would leave a server behind.
+      (let ((inhibit-quit t))
         (delete-process
          (make-network-process :name "dualstack-free" :server t :service nil :local address
                                :reuseaddr nil :noquery t :sentinel #'ignore))

@@ -169,7 +169,8 @@ would not try ::1 first."
 
 (defun dualstack-mode-peers--free-port ()
   "Return a port where nobody listens on ::1, or nil without IPv6."
-  (let ((server (ignore-errors
+  (let* ((inhibit-quit t)
+         (server (ignore-errors
                   (make-network-process :name "dualstack-measure" :server t :noquery t
                                         :service nil
                                         :local (dualstack-loopback-address 'ipv6 0)

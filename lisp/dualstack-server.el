@@ -42,7 +42,8 @@ delete each to stop listening.  Their port is in `process-contact'.  Where
 the machine lacks a family, the list has one process and *dualstack-log*
 says so.  Signal `file-error' if the port is taken at either address."
   (let ((service (or (plist-get args :service) t))
-        (parked nil))
+        (parked nil)
+        (inhibit-quit t))               ; Until they are the caller's.
     (unless (eq service t)
       (setq service (dualstack-address--port service)))
     (unwind-protect
@@ -106,7 +107,8 @@ Signal `file-error' with the address if the port is taken."
 (defun dualstack-server--family-p (family)
   "Return non-nil if this machine has the loopback address of FAMILY."
   (condition-case nil
-      (let ((dualstack-mode-serve-both nil))
+      (let ((dualstack-mode-serve-both nil)
+            (inhibit-quit t))
         (delete-process
          (make-network-process
           :name "dualstack-probe" :server t :family family :service t

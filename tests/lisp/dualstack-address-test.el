@@ -157,6 +157,7 @@
     (should-not (dualstack-remembered-family (dualstack-memory--peer "example.org" 80)))
     (let ((dualstack-policy 'ipv4))
       (should-not (dualstack-remembered-family peer)))
+    (should-error (dualstack-forget "localhost:80" 80))
     (dualstack-forget "localhost" "81")
     (should (dualstack-remembered-family peer))
     (dualstack-forget "localhost" "80")

@@ -63,7 +63,11 @@
   (let* ((port (dualstack-test-free-port))
          (err (should-error (dualstack-connect "localhost" port))))
     (should (string-match-p (format "127.0.0.1:%d [Cn][^;]*; \\[::1\\]:%d" port port)
-                            (error-message-string err)))))
+                            (error-message-string err))))
+  (dolist (host '("" nil localhost))
+    (dolist (command '(dualstack-connect dualstack-diagnose))
+      (should (string-match-p "No host" (error-message-string
+                                         (should-error (funcall command host 80))))))))
 
 (ert-deftest dualstack-connect-reads-a-peer ()
   "What is typed is trimmed; what is no host or port is the user's error, and not kept."

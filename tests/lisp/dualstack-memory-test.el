@@ -25,6 +25,7 @@
 ;;; Code:
 
 (require 'dualstack-test-helper)
+(require 'dualstack-server)
 (require 'dualstack-mode)
 
 (defconst dualstack-memory-test--resetter "
@@ -207,6 +208,26 @@ Plain Emacs's SYN is repeated after a second."
       (should (equal (plist-get (nthcdr 3 err) :attempts)
                      (format "127.0.0.1:%d no answer within 0.2 s" port)))))
   (should (eq (null dualstack-loopback-patience) (not (eq system-type 'windows-nt)))))
+
+(dualstack-deftest dualstack-memory-a-quit-leaves-no-server ()
+  "A C-g while a port is looked for or tried leaves no server behind."
+  (let ((processes (process-list))
+        (address (vector 127 0 0 1 (dualstack-test-free-port)))
+        (press (lambda (process)
+                 (setq quit-flag t)
+                 process)))
+    (dolist (function (list (lambda () (dualstack-memory--port-free-p address))
+                            (lambda () (dualstack-mode-peers--free-port))
+                            (lambda () (dualstack-server--family-p 'ipv4))))
+      (advice-add 'make-network-process :filter-return press)
+      (unwind-protect
+          (should (eq 'quit (condition-case nil
+                                (progn (funcall function)
+                                       (eval '(ignore nil) t))
+                              (quit 'quit))))
+        (advice-remove 'make-network-process press)
+        (setq quit-flag nil))
+      (should (equal processes (process-list))))))
 
 (provide 'dualstack-memory-test)
 
