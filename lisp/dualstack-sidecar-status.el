@@ -153,10 +153,12 @@ The two calls by which both sides prove the token are not the user's."
 (defun dualstack-sidecar-status-stop ()
   "Stop the sidecar in this line."
   (interactive)
-  (let ((name (dualstack-sidecar-status--name)))
+  (let* ((name (dualstack-sidecar-status--name))
+         (over (memq (dualstack-sidecar-state (dualstack-sidecar--named name))
+                     '(stopped failed))))
     (dualstack-sidecar-stop name)
     (revert-buffer)
-    (message "Stopping %s" name)))
+    (message (if over "%s does not run; r starts it" "Stopping %s") name)))
 
 (defun dualstack-sidecar-status-restart ()
   "Stop the sidecar in this line and start it again."

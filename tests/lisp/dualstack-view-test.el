@@ -126,6 +126,20 @@
         (should (equal diagnosed '("localhost" 9)))
         (kill-buffer)))))
 
+(dualstack-deftest dualstack-view-says-what-a-key-did ()
+  "To stop a sidecar that does not run is no news, and what starts it is said."
+  (let ((dualstack-sidecars (list (dualstack-sidecar--make :name "one" :state 'stopped)))
+        (said nil))
+    (save-window-excursion
+      (dualstack-sidecar-status)
+      (with-current-buffer "*dualstack-sidecars*"
+        (goto-char (point-min))
+        (cl-letf (((symbol-function 'message)
+                   (lambda (&rest args) (setq said (apply #'format-message args)))))
+          (call-interactively (key-binding "k")))
+        (should (equal said "one does not run; r starts it"))
+        (kill-buffer)))))
+
 (dualstack-deftest dualstack-view-asks-which-sidecar ()
   "A command that acts on one of several sidecars asks which."
   (let* ((asked nil)
