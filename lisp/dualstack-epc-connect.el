@@ -32,6 +32,9 @@
 (defconst dualstack-epc-connect--proof-timeout 5
   "Seconds in which a server must answer each step of the proof.")
 
+(defconst dualstack-epc-connect--proof-size 4096
+  "Bytes of a message that a server may send before it has proved itself.")
+
 ;;;###autoload
 (cl-defun dualstack-epc-connect-async (host port &key token label keepalive name
                                             then else)
@@ -73,8 +76,9 @@ that gives the attempt up."
 (defun dualstack-epc-connect--prove (connection token label done fail)
   "Have both sides of CONNECTION prove TOKEN, then call DONE.
 Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
-  ;; A stranger is shown nothing more.
-  (setf (dualstack-epc-connection--peer connection) nil)
+  ;; A stranger is shown nothing more, and cannot keep Emacs busy.
+  (setf (dualstack-epc-connection--peer connection) nil
+        (dualstack-epc-connection--limit connection) dualstack-epc-connect--proof-size)
   (let* ((nonce (dualstack-epc--auth-nonce))
          (place (dualstack-epc--auth-place (dualstack-epc-connection-process connection)
                                           :remote label))
@@ -95,7 +99,9 @@ Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
      (lambda (reply)
        (condition-case err
            (funcall call 'dualstack-prove
-                    (dualstack-epc--auth-answer token nonce reply place)
+                    (prog1 (dualstack-epc--auth-answer token nonce reply place)
+                      (setf (dualstack-epc-connection--limit connection)
+                            dualstack-epc--codec-limit))
                     (lambda (value)
                       (if (eq value t)
                           (progn

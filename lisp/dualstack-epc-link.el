@@ -56,10 +56,12 @@ or says why the connection is over; then ON-END is called with it, if it is
 a function.  `-peer' is `dualstack' if the other end is, `other' if it is
 not, `unknown' if this end is to begin, or nil; `-json' is t if that reads
 JSON, and `unknown' until it has sent a margin.  `-waiting' is how many
-messages of the other end wait for their turn, and how many bytes they have."
+messages of the other end wait for their turn, and how many bytes they have.
+`-limit' is how many bytes one of them may have."
   name process methods ended on-end
   (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-json 'unknown) (-cancels nil) (-heard nil) (-keepalive nil)
   (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0))
+  (-limit dualstack-epc--codec-limit)
   (-closer #'delete-process)) ; Called with the process in the end.
 
 (defun dualstack-epc-connection-calls (connection)

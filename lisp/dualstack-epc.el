@@ -279,7 +279,7 @@ Most small messages come so, and need no buffer."
 
 (defun dualstack-epc--next-payload (connection)
   "Return the next payload that arrived over CONNECTION, or nil.
-A malformed header ends the connection."
+A malformed header ends the connection, and so does too long a message."
   (when (buffer-live-p (dualstack-epc-connection--input connection))
     (with-current-buffer (dualstack-epc-connection--input connection)
       (unless (or (dualstack-epc-connection--length connection)
@@ -295,6 +295,9 @@ A malformed header ends the connection."
                                       (format "the peer sent %S, which is no EPC"
                                           (buffer-substring 1 7)))))
       (let ((length (dualstack-epc-connection--length connection)))
+        (when (and length (> length (dualstack-epc-connection--limit connection)))
+          (dualstack-epc--link-end connection
+                                   (format "the peer has sent %d bytes before its proof" length)))
         (when (and length (buffer-live-p (current-buffer)) (>= (buffer-size) length))
           (setf (dualstack-epc-connection--length connection) nil)
           (delete-and-extract-region (point-min) (+ (point-min) length)))))))

@@ -18,6 +18,7 @@ import pytest
 from dualstack_epc.net.log import Tally
 from dualstack_epc.rpc import core
 from dualstack_epc.rpc.client import connect as connect_client
+from dualstack_epc.rpc.errors import ConnectionClosedError
 from dualstack_epc.wire.frames import encode_frame
 
 from conftest import wait_until
@@ -243,6 +244,23 @@ def test_a_method_that_forks_has_one_reply(server: DualStackEPCServer, raw: Raw,
         assert os.waitpid(child, 0)[1] == 0
         raw.send(f"(call {uid + 10} echo (1))")
         assert raw.receive()[1:] == [uid + 10, [1]]
+
+
+def test_a_server_that_has_not_proved_itself_sends_little() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+
+        def answer() -> None:
+            client, _ = stranger.accept()
+            with client:
+                client.sendall(b"001001")
+                client.recv(4096)
+                client.recv(4096)  # The end.
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ConnectionClosedError, match="4,096 are allowed"):
+            connect_client("127.0.0.1", stranger.getsockname()[1], token="secret")
+        thread.join()
 
 
 def test_what_a_stranger_sends_forges_no_line_of_the_log(

@@ -100,10 +100,16 @@ class ServerAuth:
         return [own, proof(self._token, "server", nonce, own, self._place)]
 
 
-def authenticate(token: str, place: str, call: Callable[[str, list[Any]], Any]) -> None:
+def authenticate(
+    token: str,
+    place: str,
+    call: Callable[[str, list[Any]], Any],
+    on_proof: Callable[[], object] | None = None,
+) -> None:
     """Be the client's half over CALL, which calls a method; raise `AuthenticationError`.
 
-    The proofs are bound to PLACE.  Nothing that is worth having is sent before the server's.
+    Call ON_PROOF when the server has proved itself.  The proofs are bound to PLACE.  Nothing that
+    is worth having is sent before the server's.
     """
     nonce = os.urandom(16).hex()
     reply = call(AUTH, [nonce])
@@ -111,6 +117,8 @@ def authenticate(token: str, place: str, call: Callable[[str, list[Any]], Any]) 
         raise AuthenticationError("the server does not know the protocol")
     if not _equal(reply[1], proof(token, "server", nonce, reply[0], place)):
         raise AuthenticationError("the server has not proved itself: it may be another program")
+    if on_proof:
+        on_proof()
     if call(PROVE, [proof(token, "client", reply[0], nonce, place)]) is not True:
         raise AuthenticationError("the server refuses the token")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dualstack_epc.net.dial import dial
 from dualstack_epc.rpc.auth import authenticate, dialled
 from dualstack_epc.rpc.dispatch import LazyLoop, WorkerPool
-from dualstack_epc.rpc.peer import Peer, Service
+from dualstack_epc.rpc.peer import AUTH_FRAME_LIMIT, Peer, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +31,17 @@ class Client(Service):
     """
 
     def __init__(self, sock: socket.socket, *, begins: bool = True) -> None:
-        """Use SOCK, which is connected.  BEGINS is whether to tell the server what this is."""
+        """Use SOCK, which is connected.
+
+        BEGINS is whether to tell the server what this is; if not, it must prove itself first.
+        """
         self.functions: dict[str, Callable[..., Any]] = {}
         self._socket = sock
         self._pool = WorkerPool()
         self._loop = LazyLoop()
-        self._peer = Peer(sock, self, self._pool, begins=begins)
+        self._peer = Peer(
+            sock, self, self._pool, begins=begins, limit=None if begins else AUTH_FRAME_LIMIT
+        )
         self._reader = threading.Thread(
             target=self._peer.run, name="dualstack-epc client", daemon=True
         )
@@ -52,6 +57,10 @@ class Client(Service):
     def event_loop(self) -> EventLoop:
         """Return the loop that ``async def`` functions run on."""
         return self._loop.get()
+
+    def trust(self) -> None:
+        """Take messages of any size: the server has proved itself."""
+        self._peer.trust()
 
     def meet(self) -> None:
         """Take note that the server is one of this package: it has proved itself."""
@@ -124,7 +133,12 @@ def connect(
     if token:
         try:
             place = label or dialled(sock)
-            authenticate(token, place, lambda name, args: client.call_sync(name, args, timeout))
+            authenticate(
+                token,
+                place,
+                lambda name, args: client.call_sync(name, args, timeout),
+                client.trust,
+            )
             client.meet()
         except BaseException:
             client.close()

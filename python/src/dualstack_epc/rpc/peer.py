@@ -118,11 +118,12 @@ class Peer:
         auth: ServerAuth | None = None,
         send_timeout: float = SEND_TIMEOUT,
         begins: bool = False,
+        limit: int | None = None,
     ) -> None:
         """Use SOCK, which the caller closes, and run calls to SERVICE in POOL.
 
         With AUTH, nothing but the proof is let through before it is given.  BEGINS means that this
-        end is the first to say what it is.
+        end is the first to say what it is.  LIMIT bytes may be in a frame until `trust`.
         """
         self.name = _name(sock)
         self._sock = sock
@@ -135,7 +136,7 @@ class Peer:
         self._auth = auth
         self._send_timeout = send_timeout
         self._send_lock = threading.Lock()
-        self._decoder = FrameDecoder(AUTH_FRAME_LIMIT if auth else LIMIT)
+        self._decoder = FrameDecoder(AUTH_FRAME_LIMIT if auth else limit or LIMIT)
         self._marks = begins  # whether payloads have a margin
         self._known = False  # whether the peer's had one
         self._cancels: list[int] = []  # calls that were cancelled before that is known
@@ -208,8 +209,8 @@ class Peer:
         if reason and reason != SILENT_END:
             self._service.on_refusal(f"{self.name}: closed, {reason}")
         self._sock.settimeout(None)
-        self._decoder.limit = LIMIT
         if reason is None:
+            self.trust()
             self.meet()
         return reason
 
@@ -329,6 +330,10 @@ class Peer:
             self.meet()
         elif self._marks and message.name in messages.REPLIES:
             self._marks = False
+
+    def trust(self) -> None:
+        """Take frames of any size: the peer has proved itself."""
+        self._decoder.limit = LIMIT
 
     def meet(self) -> None:
         """Take note that the peer is one of this package, or of dualstack in Emacs."""
