@@ -23,7 +23,7 @@ VENV_PYTHON := "$$DUALSTACK_PYTHON"
 # One thing at a time: the demo measures, and Emacs may have to be installed before it compiles.
 .NOTPARALLEL:
 
-.PHONY: help demo test rooms docs fault lint compile bench bench-connect bench-epc matrix fresh package test-windows bench-windows clean setup
+.PHONY: help demo test rooms docs fault lint compile bench bench-connect bench-epc bench-load matrix fresh package test-windows bench-windows clean setup
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-epc: setup compile ## Measure the EPC server and client against their boun
 	@$(VENV_PYTHON) tests/bench/bench_epc.py; python=$$?; \
 	 "$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el \
 	   -f dualstack-bench-epc && exit $$python
+
+bench-load: setup compile ## Measure how Emacs does with 10,000 large calls at once
+	@"$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el -f dualstack-bench-epc-load
 
 matrix: setup ## Run the tests on Emacs 27.1 to 30.2 and Python 3.10 to 3.14 (root, debootstrap)
 	@tests/matrix.sh

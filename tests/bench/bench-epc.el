@@ -135,6 +135,67 @@ while True:
             (mapc #'delete-process
                   (cl-remove child (process-list)))))))))
 
+(defconst dualstack-bench-epc--slow "
+import time
+from dualstack_epc.drop_in.server import DualStackEPCServer
+server = DualStackEPCServer()
+server.register_function(lambda index, text: time.sleep(0.01) or index, 'slow')
+server.print_port()
+server.serve_forever()
+"
+  "A Python server with a method that takes 10 ms.")
+
+(defun dualstack-bench-epc--memory ()
+  "Return the memory of Emacs in KB, or nil where /proc does not tell."
+  (ignore-errors
+    (with-temp-buffer
+      (insert-file-contents-literally "/proc/self/status")
+      (re-search-forward "^VmRSS:[ \t]*\\([0-9]+\\)")
+      (string-to-number (match-string 1)))))
+
+(defun dualstack-bench-epc--load (count size)
+  "Make COUNT calls at once, each with SIZE characters, to a method of 10 ms.
+Return the longest time between two calls of a timer of 10 ms, the longest in
+which Emacs itself worked, by its processor's time, both in seconds, the
+growth of its memory in KB, and the seconds until all replies were there."
+  (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-bench-epc--slow)
+    (let* ((connection (dualstack-epc-connect "127.0.0.1" (dualstack-test-child-port child)))
+           (texts (make-vector 4 nil)) (begin (float-time)) (left count)
+           (memory (dualstack-bench-epc--memory)) (most (or memory 0))
+           (last begin) (used (float-time (get-internal-run-time))) (gap 0) (work 0)
+           (look (lambda ()
+                   (let ((now (float-time)) (run (float-time (get-internal-run-time))))
+                     (setq gap (max gap (- now last)) work (max work (- run used))
+                           most (max most (or (dualstack-bench-epc--memory) 0))
+                           last (float-time) used (float-time (get-internal-run-time))))))
+           timer)
+      (dotimes (i 4)
+        (aset texts i (make-string size (+ ?a i))))
+      (unwind-protect
+          (progn
+            (dotimes (i count)
+              (dualstack-epc-call-async connection 'slow (list i (aref texts (% i 4)))
+                                        :timeout nil
+                                        :then (lambda (_) (cl-decf left))))
+            (princ (format "  made in %.0f ms\n" (* 1e3 (- (float-time) begin))))
+            (setq last (float-time) used (float-time (get-internal-run-time))
+                  timer (run-at-time 0.01 0.01 look))
+            (while (> left 0)
+              (accept-process-output nil 0.05)))
+        (when timer
+          (cancel-timer timer))
+        (dualstack-epc-close connection))
+      (list gap work (and memory (- most memory)) (- (float-time) begin)))))
+
+(defun dualstack-bench-epc-load ()
+  "Print how Emacs does with 10,000 calls of 100 KB at once, and end it."
+  (pcase-let ((`(,gap ,work ,memory ,seconds) (dualstack-bench-epc--load 10000 100000)))
+    (princ (format "10,000 calls of 100 KB at once, a method of 10 ms: %.1f s, %s KB more memory\n"
+                   seconds memory))
+    (dualstack-bench-epc--judge "longest gap of a timer of 10 ms / 60 ms" (/ gap 0.06) #'<= 1)
+    (dualstack-bench-epc--judge "Emacs's own work in a gap / 60 ms" (/ work 0.06) #'<= 1))
+  (kill-emacs (if dualstack-bench-epc--missed 1 0)))
+
 (defun dualstack-bench-epc--hello ()
   "Return the median of starting a sidecar up to a reply."
   (dualstack-bench-epc--median

@@ -4,9 +4,10 @@
 
 ;;; Commentary:
 
-;; Run by compare_epc.py: prints, in JSON, how many seconds the calls of one
-;; client took.  Each client is a list of functions: one that calls a method
-;; and waits, and one that calls it and passes the reply on.
+;; Run by compare_epc.py, in an Emacs at a terminal that waits for keys, as
+;; Emacs does when a user has it.  Writes, in JSON, how many seconds calls take
+;; by each client.  A round has one call by each of them, so that whatever else
+;; the machine does hits all alike, and samples can be compared one by one.
 
 ;;; Code:
 
@@ -30,12 +31,26 @@
 (defconst dualstack-compare-patience 20
   "Seconds for one call; with a larger payload no call is then tried.")
 
+(defconst dualstack-compare-rounds 200
+  "Rounds for one thing, at most.")
+
+(defconst dualstack-compare-time 4
+  "Seconds for one thing; then five rounds are enough.")
+
+(cl-defstruct (dualstack-compare-client (:constructor dualstack-compare-client)
+                                        (:copier nil))
+  "A client that is compared.
+CALL calls a method with arguments and waits, ASYNC calls it and passes the
+reply on.  VECTORS means that lists are vectors for it."
+  name call async vectors)
+
 (defun dualstack-compare--dualstack (port)
   "Return our client, connected to PORT."
   (let ((connection (dualstack-epc-connect "127.0.0.1" port)))
-    (list (lambda (method args) (dualstack-epc-call connection method args))
-          (lambda (method args then)
-            (dualstack-epc-call-async connection method args :then then)))))
+    (dualstack-compare-client
+     :call (lambda (method args) (dualstack-epc-call connection method args))
+     :async (lambda (method args then)
+              (dualstack-epc-call-async connection method args :then then)))))
 
 (defun dualstack-compare--epc (port)
   "Return epc.el's client, connected to PORT, or nil where it is not installed."
@@ -46,9 +61,10 @@
     (when (require 'epc nil t)
       (let ((manager (make-epc:manager :port port :connection (epc:connect "127.0.0.1" port))))
         (epc:init-epc-layer manager)
-        (list (lambda (method args) (epc:call-sync manager method args))
-              (lambda (method args then)
-                (deferred:nextc (epc:call-deferred manager method args) then)))))))
+        (dualstack-compare-client
+         :call (lambda (method args) (epc:call-sync manager method args))
+         :async (lambda (method args then)
+                  (deferred:nextc (epc:call-deferred manager method args) then)))))))
 
 (defun dualstack-compare--jsonrpc (port)
   "Return jsonrpc.el's client, connected to PORT."
@@ -61,11 +77,13 @@
                 (if (< emacs-major-version 30)
                     '(:events-buffer-scrollback-size 0)
                   '(:events-buffer-config (:size 0))))))
-    (list (lambda (method args)
-            (jsonrpc-request connection method (vconcat args)
-                             :timeout dualstack-compare-patience))
-          (lambda (method args then)
-            (jsonrpc-async-request connection method (vconcat args) :success-fn then)))))
+    (dualstack-compare-client
+     :vectors t
+     :call (lambda (method args)
+             (jsonrpc-request connection method (vconcat args)
+                              :timeout dualstack-compare-patience))
+     :async (lambda (method args then)
+              (jsonrpc-async-request connection method (vconcat args) :success-fn then)))))
 
 (defun dualstack-compare--seconds (function)
   "Return how many seconds a call of FUNCTION takes."
@@ -77,23 +95,31 @@
   "Return a vector of the seconds of calls of FUNCTION.
 There is one that does not count first.  Three are enough after a second."
   (garbage-collect)
-  (let ((first (dualstack-compare--seconds function))
-        (end (+ (float-time) 1))
+  (funcall function)
+  (let ((end (+ (float-time) 1))
         (times nil))
-    (if (> first dualstack-compare-patience)
-        (vector first)
-      (while (or (< (length times) 3)
-                 (and (< (length times) 200) (< (float-time) end)))
-        (push (dualstack-compare--seconds function) times))
-      (vconcat times))))
+    (while (or (< (length times) 3)
+               (and (< (length times) dualstack-compare-rounds) (< (float-time) end)))
+      (push (dualstack-compare--seconds function) times))
+    (vconcat times)))
 
 (defun dualstack-compare--together (async count)
-  "Make COUNT calls at once by ASYNC, and wait for all replies."
-  (let ((left count))
-    (dotimes (i count)
-      (funcall async 'echo (list i) (lambda (_) (cl-decf left))))
-    (while (> left 0)
-      (accept-process-output nil 0.01))))
+  "Return how many seconds COUNT calls at once by ASYNC take.
+Emacs waits for a key meanwhile."
+  (let ((left count)
+        (start nil)
+        (seconds nil))
+    (run-at-time 0 nil
+                 (lambda ()
+                   (setq start (current-time))
+                   (dotimes (i count)
+                     (funcall async 'echo (list i)
+                              (lambda (_)
+                                (when (= 0 (cl-decf left))
+                                  (setq seconds (float-time (time-subtract nil start)))
+                                  (run-at-time 0 nil #'exit-recursive-edit)))))))
+    (recursive-edit)
+    seconds))
 
 (defun dualstack-compare--raw (port)
   "Return a client that sends bytes to PORT and waits for as many."
@@ -102,12 +128,13 @@ There is one that does not count first.  Three are enough after a second."
          (process (make-network-process
                    :name "raw" :host "127.0.0.1" :service port :coding 'binary :noquery t
                    :filter (lambda (_process text) (cl-incf got (length text))))))
-    (list (lambda (_method args)
-            (let ((bytes (format "000011(call 1 echo %S)\n" args)))
-              (setq got 0)
-              (process-send-string process bytes)
-              (while (< got (length bytes))
-                (accept-process-output process 0.05)))))))
+    (dualstack-compare-client
+     :call (lambda (_method args)
+             (let ((bytes (format "000011(call 1 echo %S)\n" args)))
+               (setq got 0)
+               (process-send-string process bytes)
+               (while (< got (length bytes))
+                 (accept-process-output process 0.05)))))))
 
 (defun dualstack-compare--rows (vectors)
   "Return 20,000 rows of four, lists or with VECTORS what jsonrpc.el takes."
@@ -117,48 +144,103 @@ There is one that does not count first.  Three are enough after a second."
                     collect (funcall make i (format "row %d" i)
                                      (funcall make "ok" (format "c%d" i)) (* i 1.5))))))
 
-(defun dualstack-compare--size-rows (call)
-  "Return the samples of CALL by the size of what it carries, each way."
-  (let ((slow nil) (result nil))
-    (dolist (size dualstack-compare-sizes)
-      (let ((text (make-string size ?x)))
-        (pcase-dolist (`(,name ,method ,argument)
-                       `(("to Python" count ,text) ("to Emacs" text ,size)))
-          (let ((times (and (not slow)
-                            (ignore-errors
-                              (dualstack-compare--sample
-                               (lambda () (funcall call method (list argument))))))))
-            (setq slow (or slow (null times)
-                           (> (aref times 0) dualstack-compare-patience)))
-            (push (cons (format "%d KB %s" (/ size 1000) name) (or times [])) result)))))
-    (nreverse result)))
+;;;; Rounds
 
-(defun dualstack-compare (client port)
-  "Print the samples of CLIENT, connected to PORT, as JSON, or nil."
-  (pcase (funcall (intern (format "dualstack-compare--%s" client)) port)
-    (`(,call)
-     (princ (json-encode
-             (list (cons "small call"
-                         (dualstack-compare--sample (lambda () (funcall call 'echo '(1)))))))))
-    (`(,call ,async)
-     (let ((rows (dualstack-compare--rows (eq client 'jsonrpc))))
-       (princ
-        (json-encode
-         (append
-          (list (cons "small call"
-                      (dualstack-compare--sample (lambda () (funcall call 'echo '(1)))))
-                (cons "64 calls at once"
-                      (dualstack-compare--sample
-                       (lambda () (dualstack-compare--together async 64))))
-                (cons "20,000 rows to Emacs"
-                      (dualstack-compare--sample (lambda () (funcall call 'rows nil))))
-                (cons "20,000 rows to Python"
-                      (dualstack-compare--sample (lambda () (funcall call 'count (list rows))))))
-          (dualstack-compare--size-rows call)))))))
+(defun dualstack-compare--try (function)
+  "Return how many seconds FUNCTION says that it took, or nil if it failed."
+  (let ((seconds (ignore-errors (funcall function))))
+    (and seconds (< seconds dualstack-compare-patience) seconds)))
+
+(defun dualstack-compare--slow-p (seconds all)
+  "Return non-nil if the one of ALL that took SECONDS should not hold up others."
+  (and (> seconds 0.1) (> seconds (* 10 (apply #'min all)))))
+
+(defun dualstack-compare--measure (functions large)
+  "Return an alist of clients and a vector of the samples of each, by rounds.
+FUNCTIONS is an alist of clients and functions that return seconds.  The first
+call of each does not count; a slow one has three samples.  LARGE means that
+the garbage of one is not to be left to the next one."
+  (let* ((first (cl-loop for (_ . function) in functions
+                         collect (or (dualstack-compare--try function) 1e9)))
+         (all (cl-loop for (client . function) in functions
+                       for seconds in first
+                       when (< seconds 1e9)
+                       collect (list client function (dualstack-compare--slow-p seconds first))))
+         (samples (mapcar (lambda (pair) (list (car pair))) functions))
+         (end (+ (float-time) dualstack-compare-time)))
+    (dotimes (round dualstack-compare-rounds)
+      (when (or (< round 5) (< (float-time) end))
+        (pcase-dolist (`(,client ,function ,slow) all)
+          (when (or (< round 3) (not slow))
+            (when large
+              (garbage-collect))
+            (push (dualstack-compare--try function) (alist-get client samples))))))
+    (mapcar (pcase-lambda (`(,client . ,times)) (cons client (vconcat (nreverse times))))
+            samples)))
+
+(defun dualstack-compare--timed (method arguments)
+  "Return a function of a client that returns one of no arguments.
+This calls METHOD with what ARGUMENTS returns for the client, and returns how
+many seconds that took."
+  (lambda (client)
+    (let ((call (dualstack-compare-client-call client))
+          (list (funcall arguments client)))
+      (lambda ()
+        (dualstack-compare--seconds (lambda () (funcall call method list)))))))
+
+(defun dualstack-compare--things ()
+  "Return what is measured: an alist of names and functions of a client.
+Those return a function that returns how many seconds it took."
+  (append
+   (list (cons "small call" (dualstack-compare--timed 'echo (lambda (_) '(1))))
+         (cons "64 calls at once"
+               (lambda (client)
+                 (let ((async (dualstack-compare-client-async client)))
+                   (lambda () (dualstack-compare--together async 64)))))
+         (cons "20,000 rows to Emacs" (dualstack-compare--timed 'rows #'ignore))
+         (cons "20,000 rows to Python"
+               (dualstack-compare--timed
+                'count (lambda (client)
+                         (list (dualstack-compare--rows
+                                (dualstack-compare-client-vectors client)))))))
+   (cl-mapcan (lambda (size)
+                (let ((name (format "%d KB" (/ size 1000))))
+                  (list (cons (concat name " to Python")
+                              (dualstack-compare--timed
+                               'count (lambda (_) (list (make-string size ?x)))))
+                        (cons (concat name " to Emacs")
+                              (dualstack-compare--timed 'text (lambda (_) (list size)))))))
+              dualstack-compare-sizes)))
+
+(defun dualstack-compare--client (name port)
+  "Return the client called NAME, connected to PORT, or nil if there is none."
+  (let ((client (funcall (intern (format "dualstack-compare--%s" name)) port)))
+    (when client
+      (setf (dualstack-compare-client-name client) name)
+      client)))
+
+(defun dualstack-compare (ports file)
+  "Write the samples of all clients into FILE, as JSON.
+PORTS is an alist of the names of clients and the ports of their servers."
+  (let* ((clients (cl-loop for (name . port) in ports
+                           for client = (dualstack-compare--client name port)
+                           when client collect client))
+         (result
+          (cl-loop for (thing . make) in (dualstack-compare--things)
+                   for able = (if (equal thing "small call") clients
+                                (cl-remove-if-not #'dualstack-compare-client-async clients))
+                   collect (cons thing
+                                 (dualstack-compare--measure
+                                  (cl-loop for client in able
+                                           collect (cons (dualstack-compare-client-name client)
+                                                         (funcall make client)))
+                                  (string-match-p "rows\\|[0-9]\\{3,\\} KB" thing))))))
+    (with-temp-file file
+      (insert (json-encode result))))
   (kill-emacs 0))
 
-(defun dualstack-compare-open (port)
-  "Print the seconds of connects to PORT by how many are open, as JSON.
+(defun dualstack-compare-open (port file)
+  "Write the seconds of connects to PORT by how many are open into FILE, as JSON.
 An Emacs has descriptors for not many more than 1,000."
   (let ((open nil) (result nil))
     (dolist (count '(1 10 100 980))
@@ -175,7 +257,8 @@ An Emacs has descriptors for not many more than 1,000."
                                                       :noquery t :sentinel #'ignore)))))
             result))
     (mapc #'delete-process open)
-    (princ (json-encode (nreverse result))))
+    (with-temp-file file
+      (insert (json-encode (nreverse result)))))
   (kill-emacs 0))
 
 (provide 'compare-epc)

@@ -62,11 +62,18 @@ def compare_connects() -> None:
 
 def compare_calls() -> None:
     """Measure calls, in the Emacs that EMACS names."""
-    calls = epc_times()
+    calls, ratios = epc_times()
     for name in PAIRS.keys() - calls.keys():
         print(f"{name}: not installed, not compared")
     version = emacs_version()
-    report(f"epc-{version.split('.')[0]}", f"A call in Emacs {version}", calls, CHARTED_CALLS)
+    name = f"epc-{version.split('.')[0]}"
+    report(name, f"A call in Emacs {version}", calls, CHARTED_CALLS)
+    (RESULTS / f"{name}-ratios.json").write_text(json.dumps(ratios, indent=1) + "\n")
+    print(f"\nOur time / jsonrpc.el's, by rounds, in Emacs {version}: median (quartiles)")
+    for row, cell in ratios.items():
+        if cell:
+            median, low, high = cell["median"], cell["low"], cell["high"]
+            print(f"  {row:<24} {median:5.2f} ({low:.2f} .. {high:.2f})")
 
 
 def compare_streams() -> None:

@@ -6,14 +6,18 @@ A server alone is called by a client that does nothing but frame: what is left i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bench_epc
 from samples import sample, spread
@@ -55,17 +59,36 @@ def text(size): return "x" * size
 TIMEOUT = 900  # seconds for one client
 
 
-def epc_times() -> Table:
-    """Return the time of calls, by client and server, and by what is called."""
-    table: Table = {}
-    for name, (client, server) in PAIRS.items():
-        with started(*server) as child:
-            samples = run_emacs(f"(dualstack-compare '{client} {child.port})")
-        if samples is not None:
-            table[name] = {row: spread(times) for row, times in samples.items()}
+def epc_times() -> tuple[Table, dict[str, Spread | None]]:
+    """Return the time of calls, by client and server, and by what is called, and our ratios.
+
+    All clients are measured in one Emacs, in rounds.  A ratio is how many times as long as that of
+    jsonrpc.el our call in the same round took.
+    """
+    with contextlib.ExitStack() as stack:
+        ports = " ".join(
+            f"({client} . {stack.enter_context(started(*server)).port})"
+            for client, server in PAIRS.values()
+        )
+        samples = run_emacs(f"dualstack-compare '({ports})")
+    table: Table = {
+        name: {
+            row: spread([each for each in cells[client] if each])
+            for row, cells in samples.items()
+            if client in cells
+        }
+        for name, (client, _) in PAIRS.items()
+        if client in samples["small call"]
+    }
     for name, code in SERVERS.items():
         table[name] = server_times(code)
-    return table
+    return table, {row: ratio_spread(cells) for row, cells in samples.items()}
+
+
+def ratio_spread(cells: dict[str, list[float]]) -> Spread | None:
+    """Return what the ratios of our time and jsonrpc.el's in each round of CELLS come to."""
+    pairs = zip(cells["dualstack"], cells["jsonrpc"], strict=False)
+    return spread([ours / theirs for ours, theirs in pairs if ours and theirs])
 
 
 def server_times(code: str) -> dict[str, Spread | None]:
@@ -98,7 +121,7 @@ def throughput_times(port: int, callers: int) -> list[float]:
 def open_times() -> Table:
     """Return the time of a connect from Emacs, by how many connections are open."""
     with started(*command_line("hello")) as child:
-        samples = run_emacs(f"(dualstack-compare-open {child.port})") or {}
+        samples = run_emacs(f"dualstack-compare-open {child.port}")
     return {"dualstack": {row: spread(times) for row, times in samples.items()}}
 
 
@@ -110,7 +133,7 @@ def stream_times() -> Table:
         module.write_text(FUNCTIONS)
         for stream in STREAMS if os.name == "posix" else STREAMS[:2]:
             code = f'(dualstack-compare-streams "{stream}" {json.dumps(str(module))})'
-            samples = run_emacs(code, "compare-streams.el") or {}
+            samples = run_batch(code, "compare-streams.el") or {}
             table[stream] = {row: spread(times) for row, times in samples.items()}
     return table
 
@@ -125,7 +148,7 @@ def emacs_version() -> str:
     return run.stdout.strip()
 
 
-def run_emacs(code: str, file: str = "compare-epc.el") -> dict[str, list[float]] | None:
+def run_batch(code: str, file: str) -> dict[str, list[float]] | None:
     """Return what CODE, with FILE, prints in Emacs: samples, or None if a program is missing."""
     program = os.environ.get("EMACS", "emacs")
     script = str(Path(__file__).with_name(file))
@@ -150,3 +173,44 @@ def run_emacs(code: str, file: str = "compare-epc.el") -> dict[str, list[float]]
     )
     samples: dict[str, list[float]] | None = json.loads(run.stdout) if run.stdout else None
     return samples
+
+
+def run_emacs(code: str) -> dict[str, Any]:
+    """Return what CODE, a call without its last argument, a file, writes there in Emacs.
+
+    Emacs has a terminal, for there it waits for keys.
+    """
+    program = os.environ.get("EMACS", "emacs")
+    script = str(Path(__file__).with_name("compare-epc.el"))
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "samples.json"
+        call = f'({code} "{file}")'
+        command = [program, "-Q", "-nw", "-L", str(ROOT / "lisp"), "-l", script, "--eval", call]
+        screen = run_at_terminal(command)
+        if not file.exists():
+            raise RuntimeError(f"Emacs has measured nothing: {screen[-2000:]!r}")
+        result: dict[str, Any] = json.loads(file.read_text())
+    return result
+
+
+def run_at_terminal(command: list[str]) -> bytes:
+    """Run COMMAND at a terminal until it ends, for `TIMEOUT` seconds at most; return its output."""
+    import pty  # there is none on Windows
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execvp(command[0], command)
+    output = b""
+    end = time.monotonic() + TIMEOUT
+    try:
+        while time.monotonic() < end:
+            if select.select([terminal], [], [], 1)[0]:
+                output += os.read(terminal, 65536)
+        os.kill(pid, signal.SIGKILL)
+    except OSError:  # So the end of a terminal is told.
+        pass
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    return output
