@@ -37,7 +37,8 @@
 (require 'dualstack-race)
 
 (defconst dualstack-nowait--patience 0.02
-  "Seconds for which a Windows Emacs waits whether ::1 answers.")
+  "Seconds for which a Windows Emacs waits whether ::1 answers.
+Where answers lately took longer, it waits for as long.")
 
 (defun dualstack-nowait--make (make args)
   "Return a process for ARGS, a `:nowait' client of localhost, by MAKE.
@@ -89,7 +90,8 @@ TLS is not for a process that is open already."
                    (dualstack-race--run
                     (list (dualstack-loopback-address 'ipv6 port)) args
                     :coding (dualstack-attempt--coding args)
-                    :timeout dualstack-nowait--patience))))
+                    :timeout (max dualstack-nowait--patience
+                                  (dualstack-attempt--patience))))))
     (cond ((null race) nil)
           ((dualstack-race--err race)
            (signal (car (dualstack-race--err race)) (cdr (dualstack-race--err race))))

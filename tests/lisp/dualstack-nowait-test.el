@@ -234,6 +234,25 @@ Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
         (set-process-sentinel process #'ignore)
         (delete-process process)))))
 
+(dualstack-deftest dualstack-nowait-windows-busy ()
+  "Where Windows lately took long to report connections, ::1 is waited for as long."
+  (skip-unless (eq system-type 'gnu/linux))
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let ((port (dualstack-test-port server)))
+      (dualstack-test-with-stall (stalled "--family" "ipv6" "--black-hole"
+                                          "--port" (number-to-string port))
+        (should (= port stalled))
+        (dualstack-nowait-test--windows
+          (let ((dualstack-attempt--usual 0.03)
+                (start (float-time)))
+            (dualstack-memory--remember port 'ipv6)
+            (let ((process (make-network-process
+                            :name "peer" :host "localhost" :service port :nowait t :noquery t
+                            :sentinel #'ignore)))
+              (should (>= (- (float-time) start) 0.04))
+              (should (= 5 (length (process-contact process :remote))))
+              (delete-process process))))))))
+
 ;; A refusal takes a second there; the client hears of it, and its process is gone
 ;; before anybody else can look.
 (dualstack-deftest dualstack-nowait-windows-deleted-on-failure ()
