@@ -39,7 +39,7 @@ make_chroot() { # VERSION
   cp /etc/resolv.conf "$where/etc/"
   apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$where/etc/apt/apt.conf.d/90machine" || true
   DEBIAN_FRONTEND=noninteractive chroot "$where" sh -c 'apt-get update &&
-    apt-get install -y --no-install-recommends emacs-nox git iproute2 libnss-wrapper netbase procps python3' \
+    apt-get install -y --no-install-recommends emacs-nox git iproute2 libnss-wrapper netbase openssh-client procps python3 python3-venv' \
     >>"$root/emacs-$1.log" 2>&1
   touch "$where/.dualstack-ready"
 }

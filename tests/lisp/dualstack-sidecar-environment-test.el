@@ -176,6 +176,7 @@
 
 (defun dualstack-sidecar-environment-test-with-slow-uv (body)
   "Call BODY with a file that is there once uv, which never ends, has begun."
+  (dualstack-sidecar-helper-stay-inside)
   (let* ((begun (expand-file-name "begun" dualstack-sidecar-helper-directory))
          (program (dualstack-sidecar-helper-python
                    "uv" "os.makedirs(sys.argv[-1], exist_ok=True)"

@@ -113,22 +113,25 @@ Return its full name."
     (call-process dualstack-test-python nil t nil "-c" "import sys; print(sys.executable, end='')")
     (buffer-string)))
 
-(defun dualstack-sidecar-helper-own-python ()
-  "Return the Python of this system; skip the test without one that has venv."
-  (let ((python (executable-find "python3")))
+(defun dualstack-sidecar-helper-stay-inside ()
+  "Have the test's sidecars run by a Python of this system.
+Skip the test if there is none that makes environments."
+  (let ((python (if (file-executable-p (dualstack-sidecar-helper-python-file))
+                    dualstack-python
+                  (executable-find "python3"))))
     (unless (and python
                  (eq 0 (call-process python nil nil nil "-c" "import sys, venv, ensurepip
 sys.exit(sys.version_info < (3, 10))")))
       (ert-skip "needs a Python from 3.10 on, with venv, that is of this system"))
-    python))
+    (setq dualstack-python python)))
 
 (defun dualstack-sidecar-helper-wheel (&optional there)
   "Return the file of a wheel with the package tiny.
 Skip the test where Emacs could not run an environment that has it, unless one
 is made THERE, where the Python for tests is.  If that is outside this system,
 sidecars of the test are run by a Python of the system."
-  (unless (or there (file-executable-p (dualstack-sidecar-helper-python-file)))
-    (setq dualstack-python (dualstack-sidecar-helper-own-python)))
+  (unless there
+    (dualstack-sidecar-helper-stay-inside))
   (with-temp-buffer
     (call-process dualstack-test-python nil t nil
                   (dualstack-test-support "tiny_wheel.py") dualstack-sidecar-helper-directory)
