@@ -319,7 +319,14 @@ That is when the sockets have been looked at shortly before."
            (setf (dualstack-race--looked race)
                  (max next (+ now dualstack-race--look))))
          nil)
-        ((>= now (dualstack-race--looked race))
+        ((< now (dualstack-race--looked race)) nil)
+        ;; Emacs runs ripe timers before it looks.  Where it comes this late, it
+        ;; may have had no turn since, and not have looked.
+        ((and (> now (+ (dualstack-race--looked race) dualstack-race--look))
+              (< now (+ next (* 20 dualstack-race--look))))
+         (setf (dualstack-race--looked race) (+ now dualstack-race--look))
+         nil)
+        (t
          (setf (dualstack-race--looked race) nil)
          t)))
 
