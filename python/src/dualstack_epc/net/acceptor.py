@@ -67,7 +67,7 @@ class Acceptor:
             self._stopped.set()
 
     def service_actions(self) -> None:
-        """Do what a subclass wants done after each client that was accepted."""
+        """Do nothing; a subclass may act here after each client is accepted."""
 
     def serve_next(self, timeout: float | None) -> bool:
         """Begin to serve the next client; return False if none came in TIMEOUT seconds."""

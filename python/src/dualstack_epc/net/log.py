@@ -22,9 +22,9 @@ def one_line(text: str) -> str:
 
 
 class Tally:
-    """What strangers cause: one line a second at most, which counts the others.
+    """Log lines that strangers cause: at most one a second, which counts the others.
 
-    What is left over when nothing comes any more is told by `flush`.
+    `flush` logs what has been counted since the last line.
     """
 
     def __init__(self, interval: float = 1.0) -> None:
@@ -61,7 +61,7 @@ class Tally:
 
 
 class _Choice:
-    """What `send_to_stderr` was told and nothing was logged by yet."""
+    """The level that `send_to_stderr` was given, until the first line is logged."""
 
     level: str | None = None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the peer's calls are answered: in a thread or on the event loop, with progress and to an end.
+"""Answering the peer's calls: in a thread or on the event loop, with progress and cancellation.
 
 A plain function or generator runs in a thread of the pool, an ``async def`` on the event loop.
 Each call gets exactly one reply, whatever the method does.

@@ -63,7 +63,7 @@ class Client(Service):
         self._peer.trust()
 
     def meet(self) -> None:
-        """Take note that the server is one of this package: it has proved itself."""
+        """Note that the server is one of this package."""
         self._peer.meet()
 
     def call_future(self, name: str, args: list[Any]) -> Future[Any]:

@@ -2,8 +2,8 @@
 """Who runs the calls: a pool of threads for the server, and a gate for each connection.
 
 The pool makes threads as they are needed and lets them go when they are not.  The gate bounds what
-one client can have running and waiting, so that it cannot take everything.  Replies pass neither:
-a call that waits for one would wait for itself.
+one client can have running and waiting, so that it cannot take up every thread.  Replies pass
+through neither: a call that waits for one would wait for itself.
 """
 
 from __future__ import annotations

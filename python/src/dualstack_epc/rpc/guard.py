@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small process that sees to it that a sidecar ends, whatever runs in it.
+"""A small process that makes sure that a sidecar ends, whatever runs in it.
 
 A thread cannot do that: it does not run while a method holds the interpreter's lock, such as in a
 regular expression that takes for ever, and it may not even start.  The kernel's own signal for it
-(``PR_SET_PDEATHSIG``) comes when the *thread* of Emacs ends that has made the process, and lets
-nothing end in order.  So the sidecar forks before it does anything, and the guard
+(``PR_SET_PDEATHSIG``) comes when the *thread* of Emacs that made the process ends, and leaves no
+time to clean up.  So the sidecar forks before it does anything, and the guard
 
 1. kills the sidecar some time after its standard input has ended, which is when Emacs is gone, or
    after it was told to end by a signal;
@@ -37,7 +37,7 @@ class _Kept:
 
 
 def start() -> bool:
-    """Start the guard of this process, which has one thread; return whether there is one.
+    """Start the guard of this process, which must have one thread; return whether it runs.
 
     From now on standard error is a pipe to it.
     """
@@ -136,7 +136,7 @@ class _Guard:
                 self._write()
 
     def _end_soon(self) -> None:
-        """Give the parent a grace to end."""
+        """Give the parent a grace period in which to end."""
         if self._deadline is None:
             self._deadline = time.monotonic() + GRACE
 
@@ -173,6 +173,6 @@ class _Guard:
             self._written()
 
     def _written(self) -> None:
-        """Go on reading."""
+        """Read on: what was read has been written."""
         self._output = b""
         self._poll.register(self._errors, select.POLLIN)

@@ -89,8 +89,8 @@ def run(  # noqa: PLR0913, the command's options
 def _take_stdin() -> int:
     """Return a descriptor of standard input, whose end is to end this process.
 
-    Programs that methods start find nothing on theirs.  From the first moment on a guard sees to it
-    that this process ends, also if a module's import hangs.
+    Programs that methods start find nothing on theirs.  From now on a guard makes sure that this
+    process ends, even if a module's import hangs.
     """
     from dualstack_epc.rpc import guard  # noqa: PLC0415, others have none
 
@@ -276,12 +276,12 @@ def _exit_on_eof(server: Server, stdin: int) -> None:
 
 
 def _start_exit_late() -> None:
-    """End the process after a grace, if a thread for that can be started; a guard does, too."""
+    """End the process after a grace period, if a thread can be started; the guard does so as well."""
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=_exit_late, daemon=True).start()
 
 
 def _exit_late() -> NoReturn:
-    """End the process after a grace, whatever still runs."""
+    """End the process after a grace period, whatever still runs."""
     time.sleep(GRACE)
     os._exit(0)

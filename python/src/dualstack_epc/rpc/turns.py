@@ -39,12 +39,12 @@ class Turns:
         self._lock = threading.Lock()
         self._number = 0  # of the turn; whoever has another one reads no more
         self.over = False
-        self._returned = threading.Event()  # the reading is the connection's own thread's again
+        self._returned = threading.Event()  # the connection's own thread reads again
         self._leader_waits = False
         self.since: float | None = None  # when the thread that reads has begun to run a call
 
     def end(self) -> None:
-        """Let every thread go; whoever reads has found the end."""
+        """Let every thread go: the end of the stream was read."""
         self.over = True
         self._returned.set()
         _watch.forget(self)
