@@ -24,7 +24,7 @@ class LoopError(Exception):
 
 
 class EventLoop:
-    """One event loop, started for the first coroutine, and started again if a method has ended it."""
+    """One event loop, started for the first coroutine, and again if a method has ended it."""
 
     def __init__(self) -> None:
         """Make the loop; nothing runs yet."""

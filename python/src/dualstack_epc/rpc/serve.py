@@ -276,7 +276,7 @@ def _exit_on_eof(server: Server, stdin: int) -> None:
 
 
 def _start_exit_late() -> None:
-    """End the process after a grace period, if a thread can be started; the guard does so as well."""
+    """End the process after a grace period, if a thread can start; the guard does so, too."""
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=_exit_late, daemon=True).start()
 
