@@ -205,6 +205,11 @@ elsewhere one look at the sockets tells what has happened."
           (max (- (dualstack-attempt--end attempt) (dualstack-attempt--start attempt))
                (* 0.9 dualstack-attempt--usual)))))
 
+(defun dualstack-attempt--look ()
+  "Return the seconds until Emacs has heard of what happened while it was busy.
+On Windows only then a thread begins to report it."
+  (if (eq system-type 'windows-nt) 0.05 0))
+
 (defun dualstack-attempt--patience ()
   "Return the least seconds to wait for an answer before another attempt.
 A server on both families would else see two connections."

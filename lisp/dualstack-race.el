@@ -317,7 +317,9 @@ That is when the sockets have been looked at shortly before."
   (cond ((null (dualstack-race--looked race))
          (when (>= now (- next dualstack-race--look))
            (setf (dualstack-race--looked race)
-                 (max next (+ now dualstack-race--look))))
+                 (max next (+ now (if (> (- now next) 0.005)
+                                      (max dualstack-race--look (dualstack-attempt--look))
+                                    dualstack-race--look)))))
          nil)
         ((< now (dualstack-race--looked race)) nil)
         ;; Emacs runs ripe timers before it looks.  Where it comes this late, it
