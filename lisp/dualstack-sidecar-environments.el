@@ -166,6 +166,14 @@ Its id is a plist with `:directory', `:needs', `:size', `:made' and `:users'."
              (message "%s" reason)
              (funcall then)))))
 
+(defun dualstack-sidecar-environments--await-ends (sidecars)
+  "Wait a few seconds for the children of SIDECARS, which were stopped, to end.
+Windows deletes no program that runs."
+  (with-timeout (3)
+    (while (cl-some #'process-live-p
+                    (delq nil (mapcar #'dualstack-sidecar-process sidecars)))
+      (accept-process-output nil 0.02))))
+
 (defun dualstack-sidecar-environments-delete ()
   "Delete the environment in this line, after asking.
 A sidecar that needs it builds it again."
@@ -181,6 +189,7 @@ A sidecar that needs it builds it again."
              (format "Delete %s? " (abbreviate-file-name directory))))
       (dolist (sidecar running)
         (dualstack-sidecar-stop (dualstack-sidecar-name sidecar)))
+      (dualstack-sidecar-environments--await-ends running)
       (clrhash dualstack-sidecar-environment--found)
       (delete-directory directory t)
       (ignore-errors (delete-file (concat (directory-file-name directory) ".lock")))
