@@ -228,7 +228,7 @@ SPECIAL = [
 
 
 @given(st.lists(VALUES, max_size=4), st.none() | st.integers(0, len(SPECIAL) - 1))
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_what_crosses_as_json_is_what_an_s_expression_brings(
     value: Any, number: int | None
 ) -> None:
@@ -242,14 +242,14 @@ def test_what_crosses_as_json_is_what_an_s_expression_brings(
 
 
 @given(st.lists(st.lists(ATOMS, min_size=2, max_size=3), min_size=1, max_size=20))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_what_is_written_quickly_is_what_is_written_slowly(rows: list[Any]) -> None:
     if (text := plain.write(rows)) is not None:
         inner = (f"({' '.join(map(printer.to_sexp, row))})" for row in rows)
         assert text == f"({' '.join(inner)})"
 
 
-@pytest.mark.parametrize("depth", [500, 1500, 3000, 100_000])
+@pytest.mark.parametrize("depth", [500, 1500, 3000, 20_000])
 def test_deep_lists_are_no_json(depth: int) -> None:
     value: list[Any] = [1] * 20
     for _ in range(depth):
