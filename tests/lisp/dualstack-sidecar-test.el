@@ -223,12 +223,12 @@ import subprocess, sys
 CODE = r'''
 import sys, time
 end = time.monotonic() + 60
-try:
-    while time.monotonic() < end:
+while time.monotonic() < end:
+    try:
         print('still here', file=sys.stderr, flush=True)
-        time.sleep(0.05)
-except OSError:
-    pass
+    except OSError: # Nobody reads that any longer.
+        pass
+    time.sleep(0.05)
 '''
 def start():
     return subprocess.Popen([sys.executable, '-c', CODE]).pid
