@@ -116,8 +116,9 @@ If it is to start again by itself, note how."
                    :name (dualstack-sidecar-name sidecar) :noquery t :coding 'binary
                    :sentinel (dualstack-sidecar--sentinel sidecar))))
     (when (dualstack-sidecar--auto-restart sidecar)
+      ;; What TRAMP does not tell of a method costs no more than starting again.
       (setf (dualstack-sidecar--direct sidecar)
-            (dualstack-sidecar-direct--words place words)))
+            (ignore-errors (dualstack-sidecar-direct--words place words))))
     process))
 
 ;; A Windows Emacs hangs for good when it deletes a pipe that it waits to read
