@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-ERT_TIMEOUT = 300 * int(os.environ.get("DUALSTACK_FAULT_TIMES", "1"))  # seconds for one file
+ERT_TIMEOUT = 600 * int(os.environ.get("DUALSTACK_FAULT_TIMES", "1"))  # seconds for one file
 PYTEST_TIMEOUT = 1800
 # The sooner those begin that take longest, the less is left for one processor in the end.
 LONG = ["sidecar-remote", "package", "epc-pipe", "mode-programs", "install", "epc-flow", "diagnose"]
@@ -225,6 +225,10 @@ def main() -> None:
     parser.add_argument("--ert-only", action="store_true", help="leave all that is Python out")
     parser.add_argument("--pytest-only", action="store_true", help="leave all but pytest out")
     options = parser.parse_args()
+    try:  # As conftest.py takes it.
+        re.compile(re.sub(r"\\([|(){}])", r"\1", options.only or ""))
+    except re.error as error:
+        sys.exit(f"ONLY={options.only} is no regular expression: {error}")
     # Whatever the locale, what a test printed can be shown.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
