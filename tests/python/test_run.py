@@ -18,6 +18,9 @@ def test_only_that_matches_nothing_says_so() -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert run.returncode == 1
+    if sys.platform == "win32":  # Whole files are skipped there, and counted.
+        assert "dualstack: 0 passed, 0 failed" in run.stdout
+        return
     assert "No test has a name that matches ONLY=no-such-test" in run.stdout
     assert run.stdout.endswith("dualstack: 0 passed, 0 failed, 0 skipped\n")
 
