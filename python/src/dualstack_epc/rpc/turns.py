@@ -106,8 +106,7 @@ class _Watch:
 
     def note(self, turns: Turns) -> bool:
         """Watch TURNS, where a call begins; return False if there is no thread to do it."""
-        if self._running and turns in self._turns:
-            return True
+        # Even for the usual case: `_run` may just have found nothing to look at, and be about to end.
         with self._lock:
             if not turns.over:
                 self._turns.add(turns)
