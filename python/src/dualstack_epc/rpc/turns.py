@@ -106,7 +106,7 @@ class _Watch:
 
     def note(self, turns: Turns) -> bool:
         """Watch TURNS, where a call begins; return False if there is no thread to do it."""
-        # Even for the usual case: `_run` may just have found nothing to look at, and be about to end.
+        # With the lock in every case: `_run` may be about to end, as it saw nothing to look at.
         with self._lock:
             if not turns.over:
                 self._turns.add(turns)
