@@ -126,15 +126,12 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        (dualstack-test-clean ,@body))))
 
 (defun dualstack-test-leave-out (regexp reason)
-  "Have one test that is skipped for REASON stand for those of REGEXP.
-It is for a group that cannot run on a system, and says how many they are."
-  (let ((names (cl-remove-if-not #'ert-test-boundp (apropos-internal regexp #'ert-test-boundp))))
-    (mapc #'ert-make-test-unbound names)
-    (ert-set-test (car names)
-                  (make-ert-test
-                   :name (car names)
-                   :body (lambda ()
-                           (ert-skip (format "stands for %d tests: %s" (length names) reason)))))))
+  "Have each test whose name matches REGEXP skipped for REASON.
+It is for a group that cannot run on a system."
+  (dolist (name (apropos-internal regexp #'ert-test-boundp))
+    (ert-set-test name (make-ert-test :name name
+                                      :documentation (ert-test-documentation (ert-get-test name))
+                                      :body (lambda () (ert-skip reason))))))
 
 (defun dualstack-test--reason (reason)
   "Return REASON, what `ert-skip' or `skip-unless' gave, as a line."

@@ -21,10 +21,9 @@ from conftest import seconds_of, wait_until, within
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-if not hasattr(os, "fork"):
-    pytest.skip(
-        "all of test_guard.py needs fork: there is no guard without", allow_module_level=True
-    )
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="needs fork: there is no guard without"
+)
 
 FOREVER = {
     "a regular expression": 'import re; re.match("(a+)+$", "a" * 60 + "b")',

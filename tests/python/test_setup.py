@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 TOOLS = ["sh", "dirname", "id", "sed", "grep", "head", "tail", "mktemp", "rm", "cat", "env"]
 PASTE = "sudo apt-get update && sudo apt-get install -y --no-install-recommends"
 
-if sys.platform == "win32" and not shutil.which("sh"):
-    pytest.skip("all of test_setup.py needs a shell, such as Git's", allow_module_level=True)
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32" and not shutil.which("sh"), reason="needs a shell, such as Git's"
+)
 
 
 @pytest.fixture

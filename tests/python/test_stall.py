@@ -13,8 +13,9 @@ from dualstack_epc.net.listener import open_listener
 
 from conftest import HOSTS, SUPPORT, connect, seconds_of, started, within
 
-if sys.platform != "linux":
-    pytest.skip("stall.py reads Linux's socket table", allow_module_level=True)
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="stall.py reads Linux's socket table"
+)
 
 
 def seconds_until_refused(family: str, port: int) -> float:
