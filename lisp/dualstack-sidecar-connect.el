@@ -48,7 +48,8 @@
   "Take TEXT, which SIDECAR has printed on standard output."
   (pcase (dualstack-sidecar-state sidecar)
     ((guard (or (dualstack-sidecar-connection sidecar)
-                (dualstack-sidecar--cancel sidecar)))
+                (dualstack-sidecar--cancel sidecar)
+                (dualstack-sidecar--broken sidecar)))
      (dualstack-sidecar--log-append (dualstack-sidecar-log sidecar) text))
     ('starting (dualstack-sidecar--read-announcement sidecar text))))
 
@@ -103,16 +104,35 @@ ERR is the error of the one before."
                                 (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
     (`((,host . ,port) . ,others)
      (setf (dualstack-sidecar-address sidecar)
-           (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port)
-           (dualstack-sidecar--cancel sidecar)
-           (dualstack-epc-connect-async
-            host port :name (dualstack-sidecar--connection-name sidecar)
-            :token (dualstack-sidecar-token sidecar)
-            :then (lambda (connection)
-                    (dualstack-sidecar--ready sidecar connection))
-            :else (lambda (err)
-                    (when (eq (dualstack-sidecar-state sidecar) 'starting)
-                      (dualstack-sidecar--try-next sidecar others err))))))))
+           (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port))
+     (dualstack-sidecar--try sidecar host port
+                             (lambda (err)
+                               (dualstack-sidecar--try-next sidecar others err))))))
+
+(defun dualstack-sidecar--try (sidecar host port else)
+  "Connect to SIDECAR at HOST and PORT; if that fails call ELSE with the error.
+The child may end before this returns, and the attempt with it: an attempt is
+of no account once its child is another one or SIDECAR does not start."
+  (let* ((process (dualstack-sidecar-process sidecar))
+         (over nil)
+         (wanted (lambda ()
+                   (and (eq (dualstack-sidecar-state sidecar) 'starting)
+                        (eq (dualstack-sidecar-process sidecar) process))))
+         (cancel (dualstack-epc-connect-async
+                  host port :name (dualstack-sidecar--connection-name sidecar)
+                  :token (dualstack-sidecar-token sidecar)
+                  :then (lambda (connection)
+                          (setq over t)
+                          (if (funcall wanted)
+                              (dualstack-sidecar--ready sidecar connection)
+                            (dualstack-epc-close connection)))
+                  :else (lambda (err)
+                          (setq over t)
+                          (when (funcall wanted)
+                            (funcall else err))))))
+    (cond (over nil)
+          ((funcall wanted) (setf (dualstack-sidecar--cancel sidecar) cancel))
+          (t (funcall cancel)))))
 
 (defun dualstack-sidecar--connection-name (sidecar)
   "Return the name of the process that connects to SIDECAR."

@@ -64,6 +64,8 @@
     (setf (dualstack-sidecar-state sidecar) 'starting
           (dualstack-sidecar-started sidecar) (float-time)
           (dualstack-sidecar-failure sidecar) nil
+          (dualstack-sidecar-port sidecar) nil
+          (dualstack-sidecar-addresses sidecar) nil
           (dualstack-sidecar--output sidecar) ""
           (dualstack-sidecar--broken sidecar) nil
           (dualstack-sidecar--renewed sidecar) nil

@@ -29,6 +29,8 @@
 
 (defun dualstack-published-test-child (address)
   "Start a relay on ADDRESS to a server in a namespace, or skip the test."
+  (unless (executable-find "ip")
+    (ert-skip "needs ip (Debian: iproute2)"))
   (condition-case err
       (dualstack-test-child dualstack-test-python (dualstack-test-support "published.py") address)
     (error

@@ -154,6 +154,26 @@ def die():
     (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))
     (should (= 1 (dualstack-sidecar-restarts sidecar)))))
 
+(dualstack-sidecar-test dualstack-sidecar-ends-while-it-is-connected-to-again
+  "Where the child ends within the attempt to connect to it again, it starts again."
+  (let* ((sidecar (dualstack-sidecar-start :restart t :wait t))
+         (first (process-id (dualstack-sidecar-process sidecar)))
+         (ending nil)
+         (end (lambda (&rest _)
+                (unless ending
+                  (setq ending t)
+                  (dualstack-test-kill first)
+                  (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'failed)))))))
+    (unwind-protect
+        (progn
+          (advice-add 'dualstack-epc-connect-async :before end)
+          (delete-process
+           (dualstack-epc-connection-process (dualstack-sidecar-connection sidecar)))
+          (dualstack-test-wait (lambda () ending)))
+      (advice-remove 'dualstack-epc-connect-async end))
+    (dualstack-test-wait (lambda () (eq (dualstack-sidecar-state sidecar) 'running)))
+    (should (equal (dualstack-sidecar-test-call sidecar 'hello) "hello"))))
+
 (dualstack-sidecar-test dualstack-sidecar-in-folders-of-any-name
   "A module is found, and its log read, in folders with any letters."
   (dolist (name '("\u7528\u6237 \u5f20\u4e09" "\u00c9lodie d'\u00e9t\u00e9"))
