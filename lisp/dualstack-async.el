@@ -77,6 +77,7 @@ with the error.  NAME and ARGS are as for `dualstack-open-async', and so are
 when THEN and ELSE are called, and the value, a handle for
 `dualstack-cancel'."
   (dualstack-address--check-host host)
+  (dualstack--check-options)
   (let ((bare (dualstack-address--bare-host host)))
     (dualstack-async--begin
      host service args
@@ -90,7 +91,6 @@ when THEN and ELSE are called, and the value, a handle for
   "Begin to connect to HOST at SERVICE with ARGS, and return the race.
 OPTIONS have `:name', `:then' and `:else' of the caller; the rest is for
 `dualstack-race--prepare'."
-  (dualstack--check-options)
   (dualstack-async--check options)
   (let* ((host (dualstack-address--bare-host host))
          (plain (append (list :name (plist-get options :name)

@@ -270,6 +270,7 @@ Most small messages come so, and need no buffer."
        (let ((case-fold-search nil))
          (string-match-p "\\`[0-9a-f]\\{6\\}" bytes))
        (= (length bytes) (+ 6 (string-to-number (substring bytes 0 6) 16)))
+       (<= (- (length bytes) 6) (dualstack-epc-connection--limit connection))
        (substring bytes 6)))
 
 (defun dualstack-epc--unfinished (connection)

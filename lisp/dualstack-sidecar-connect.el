@@ -28,6 +28,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'dualstack-address)
 (require 'dualstack-epc)
 (require 'dualstack-epc-codec)
 (require 'dualstack-epc-connect)
@@ -104,7 +105,7 @@ ERR is the error of the one before."
                                 (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
     (`((,host . ,port) . ,others)
      (setf (dualstack-sidecar-address sidecar)
-           (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port))
+           (dualstack-address--with-port host port))
      (dualstack-sidecar--try sidecar host port
                              (lambda (err)
                                (dualstack-sidecar--try-next sidecar others err))))))

@@ -135,19 +135,23 @@ server.print_port(); server.serve_forever()"))
     (should-not called)))
 
 (dualstack-deftest dualstack-epc-stranger-sends-little ()
-  "A server that has not proved itself cannot send what keeps Emacs busy."
-  (let ((stranger (make-network-process
-                   :name "stranger" :server t :host "127.0.0.1" :service t :family 'ipv4 :noquery t
-                   :filter #'ignore
-                   :sentinel (lambda (process event)
-                               (when (string-prefix-p "open" event)
-                                 (process-send-string process "001001"))))))
-    (unwind-protect
-        (let ((err (should-error (dualstack-epc-connect
-                                  "127.0.0.1" (process-contact stranger :service) :token "secret")
-                                 :type 'dualstack-epc-closed)))
-          (should (string-match-p "4097 bytes before its proof" (cadr err))))
-      (delete-process stranger))))
+  "A server that has not proved itself cannot send what keeps Emacs busy.
+Neither what begins such a message, nor one that comes as a whole, is read."
+  (dolist (payload (list "" (make-string 4097 ?x)))
+    (let ((read-process-output-max 65536) ; As since Emacs 30.
+          (stranger (make-network-process
+                     :name "stranger" :server t :host "127.0.0.1" :service t :family 'ipv4
+                     :noquery t :filter #'ignore
+                     :sentinel (lambda (process event)
+                                 (when (string-prefix-p "open" event)
+                                   (process-send-string process (concat "001001" payload)))))))
+      (unwind-protect
+          (let ((err (should-error (dualstack-epc-connect
+                                    "127.0.0.1" (process-contact stranger :service)
+                                    :token "secret")
+                                   :type 'dualstack-epc-closed)))
+            (should (string-match-p "4097 bytes before its proof" (cadr err))))
+        (delete-process stranger)))))
 
 (dualstack-deftest dualstack-epc-serve-label ()
   "Both ends of a forwarded port name a label, and no other is taken for it."

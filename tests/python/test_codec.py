@@ -448,6 +448,19 @@ def test_a_description_looks_at_a_few_items_only() -> None:
     assert looked <= 5 * 51
 
 
+def test_a_description_of_a_hostile_class() -> None:
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:
+            raise RuntimeError
+
+    class Hostile(metaclass=Meta):
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert describe(Hostile()) == "Hostile (its repr fails)"
+
+
 @pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="new in Python 3.11")
 def test_an_integer_of_more_digits_than_python_was_told_to_take_is_an_error() -> None:
     before = sys.get_int_max_str_digits()

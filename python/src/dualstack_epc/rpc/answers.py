@@ -18,6 +18,7 @@ from dualstack_epc.rpc.errors import CallCancelledError
 from dualstack_epc.rpc.running import RunningCall, current
 from dualstack_epc.rpc.turns import QUICK
 from dualstack_epc.wire import messages
+from dualstack_epc.wire.describe import class_name
 from dualstack_epc.wire.errors import SendError
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -279,6 +280,4 @@ def describe_error(error: BaseException) -> str:
         # It may be of a subclass, with methods of its own.
         return str.__str__(repr(error))
     except BaseException:  # noqa: BLE001, a hostile repr must not cost the caller its reply
-        # Nor may a class whose own class has a property called so.
-        name: str = type.__dict__["__name__"].__get__(type(error))
-        return f"{name} (its repr fails)"
+        return f"{class_name(error)} (its repr fails)"

@@ -7,6 +7,7 @@ from dualstack_epc.net.log import logger, one_line
 from dualstack_epc.rpc.answers import caller
 from dualstack_epc.rpc.auth import ServerAuth, reached
 from dualstack_epc.rpc.peer import Peer, Service
+from dualstack_epc.wire.describe import class_name
 from dualstack_epc.wire.lisp import Symbol
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -120,7 +121,7 @@ class ClientHandler(Service):
         try:
             text = repr(error)
         except BaseException:  # noqa: BLE001, what a method raises can be anything
-            text = type(error).__name__
+            text = class_name(error)
         self.logger.error("%s%s", where_raised(error), one_line(text))
 
     def on_refusal(self, reason: str) -> None:

@@ -70,15 +70,11 @@ def run(  # noqa: PLR0913, the command's options
         # Clients can connect from here on, and wait while the rest is loaded.
         server = _server(listener, token, functions)
         server.label = label
-        log.send_to_stderr(log_level)
-        if functions:
-            log.logger()  # Theirs may log, too.
+        _settle(functions, log_level)
         if log_level in {"debug", "info"}:
             sys.stderr.write(_describe(listener))
         if exit_on_eof:
             threading.Thread(target=_exit_on_eof, args=(server, stdin), daemon=True).start()
-        gc.freeze()  # What is loaded stays, and is not looked at.
-        gc.enable()
         _serve(server)
     finally:
         listener.close()
@@ -115,15 +111,11 @@ def _run_stdio(  # noqa: PLR0913, what it needs of the options
     from dualstack_epc.rpc import stdio  # noqa: PLC0415
 
     server = _server(None, None, functions)
-    log.send_to_stderr(log_level)
-    if functions:
-        log.logger()
+    _settle(functions, log_level)
     if ready:
         # Whatever a shell or a terminal has printed before is not ours.
         stream.write(f'\n(dualstack-epc 1 :ready "{ready}")\n')
         stream.flush()
-    gc.freeze()
-    gc.enable()
 
     def hung_up() -> None:
         threading.Thread(target=_exit_late, daemon=True).start()
@@ -243,6 +235,15 @@ def _server(
     for name, function in functions:
         server.register_function(function, name)
     return server
+
+
+def _settle(functions: list[tuple[str, Callable[..., Any]]], log_level: str) -> None:
+    """Begin to log by LOG_LEVEL, and have garbage looked for in what FUNCTIONS will make."""
+    log.send_to_stderr(log_level)
+    if functions:
+        log.logger()  # Theirs may log, too.
+    gc.freeze()  # What is loaded stays, and is not looked at.
+    gc.enable()
 
 
 def _describe(listener: Listener) -> str:

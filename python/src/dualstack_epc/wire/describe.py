@@ -56,4 +56,10 @@ def describe(item: Any) -> str:
         text = "(its repr fails)"
     if len(text) > LENGTH:
         text = text[: LENGTH - 3] + "..."
-    return f"{type(item).__name__} {text}"
+    return f"{class_name(item)} {text}"
+
+
+def class_name(item: object) -> str:
+    """Return the name of ITEM's class, which may have a class whose `__name__` raises."""
+    name: str = type.__dict__["__name__"].__get__(type(item))
+    return name
