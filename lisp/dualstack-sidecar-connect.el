@@ -28,7 +28,6 @@
 ;;; Code:
 
 (require 'cl-lib)
-(require 'dualstack-address)
 (require 'dualstack-epc)
 (require 'dualstack-epc-codec)
 (require 'dualstack-epc-connect)
@@ -105,7 +104,7 @@ ERR is the error of the one before."
                                 (dualstack-sidecar--log-tail (dualstack-sidecar-log sidecar))))))
     (`((,host . ,port) . ,others)
      (setf (dualstack-sidecar-address sidecar)
-           (dualstack-address--with-port host port))
+           (format (if (string-match-p ":" host) "[%s]:%d" "%s:%d") host port))
      (dualstack-sidecar--try sidecar host port
                              (lambda (err)
                                (dualstack-sidecar--try-next sidecar others err))))))

@@ -451,7 +451,7 @@ def test_a_description_looks_at_a_few_items_only() -> None:
 def test_a_description_of_a_hostile_class() -> None:
     class Meta(type):
         @property
-        def __name__(cls) -> str:
+        def __name__(cls) -> str:  # type: ignore[override]
             raise RuntimeError
 
     class Hostile(metaclass=Meta):
