@@ -35,6 +35,7 @@ make_chroot() { # VERSION
   local where=$root/emacs-$1
   [[ -e $where/.dualstack-ready ]] && return
   echo "Installing Emacs $1 into $where (once)..." >&2
+  mkdir -p "$root"
   debian "$where" "${release[$1]}" git,make >"$root/emacs-$1.log" 2>&1
   cp /etc/resolv.conf "$where/etc/"
   apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$where/etc/apt/apt.conf.d/90machine" || true
