@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import hmac
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from dualstack_epc.rpc import auth
 from dualstack_epc.rpc.auth import AUTH, PROVE, ServerAuth, authenticate, proof
 from dualstack_epc.rpc.errors import AuthenticationError
 from dualstack_epc.rpc.token import new_token
@@ -32,6 +35,27 @@ def test_the_proof_is_the_documented_one() -> None:
     assert proof("k", "server", "c", "s", "127.0.0.1:80") == (
         "38a33ab5c0b321627ece89a20fde25f751f817ef763d2e27f77585ea1ccde909"
     )
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 200])
+def test_the_proof_is_an_hmac_of_the_token_of_any_length(length: int) -> None:
+    token = "tok€n"[length % 5 :] + "k" * length
+    expected = hmac.new(token.encode(), f"server:c:s:{PLACE}".encode(), "sha256").hexdigest()
+    assert proof(token, "server", "c", "s", PLACE) == expected
+
+
+def test_without_the_parts_of_cpythons_modules_the_modules_do() -> None:
+    script = (
+        "import sys\nfor name in ('_queue', '_sha256', '_sha2', '_operator'):\n"
+        "    sys.modules[name] = None\n"
+        "from dualstack_epc.net.light import *\n"
+        "jobs = SimpleQueue()\njobs.put(1)\n"
+        "print(jobs.get(), Empty.__name__, hmac_sha256(b'k', b'text').hex())\n"
+        "print(compare_digest('a', 'a'), compare_digest('a', 'b'))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    digest = hmac.new(b"k", b"text", "sha256").hexdigest()
+    assert run.stdout == f"1 Empty {digest}\nTrue False\n"
 
 
 def test_a_client_with_another_token_is_refused() -> None:
@@ -145,7 +169,7 @@ def test_proofs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         compared.append((given, expected))
         return compare(given, expected)
 
-    monkeypatch.setattr(hmac, "compare_digest", spy)
+    monkeypatch.setattr(auth, "compare_digest", spy)
     server = ServerAuth(new_token(), PLACE)
     server.receive(AUTH, ["nonce"])
     with pytest.raises(AuthenticationError):

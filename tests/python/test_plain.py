@@ -26,6 +26,7 @@ from dualstack_epc.wire.errors import ReadError, SendError
 from dualstack_epc.wire.frames import FrameDecoder, encode_frame
 from dualstack_epc.wire.lisp import OURS, HashTable, Symbol
 from dualstack_epc.wire.raw import escaped, literal
+from dualstack_epc.wire.short import SHORT, read_short
 
 ATOMS = (
     st.integers()
@@ -38,6 +39,49 @@ ATOMS = (
     )
 )
 VALUES = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=4), max_leaves=20)
+
+
+PIECES = st.sampled_from(
+    [
+        *"()\" \t\n\\.;#?['-+:_é\x85\u2028\x00\xa0",
+        "nil",
+        "t",
+        "call",
+        "dash-ed",
+        "1",
+        "007",
+        "x1",
+        "NaN",
+        "1e5",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=30).map("".join) | VALUES.map(printer.to_sexp))
+@settings(max_examples=1000)
+def test_short_messages_are_what_the_reader_reads(text: str) -> None:
+    for payload in (text.encode(), f"({text})\n".encode()):
+        value = read_short(payload)
+        # Of what is equal, such as 1 and t, the representations differ.
+        assert value is None or repr(value) == repr(reader.decode_value(payload))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"(call 3 hello nil) \t\n",
+        b'(call 1 dualstack-auth ("0123456789abcdef0123456789abcdef"))\t\n',
+        '(return 12 (t nil "你好" 7))\n'.encode(),
+    ],
+)
+def test_short_messages_need_no_reader(payload: bytes) -> None:
+    assert len(payload) <= SHORT
+    assert repr(read_short(payload)) == repr(reader.decode_value(payload))
+
+
+@pytest.mark.parametrize("payload", [b"", b"()", b"x", b"(a) b", b'("\xff")', b"((a)", b"(a))"])
+def test_what_is_no_list_is_left_to_the_reader(payload: bytes) -> None:
+    assert read_short(payload) == ([] if payload == b"()" else None)
 
 
 @given(st.lists(VALUES, max_size=4))

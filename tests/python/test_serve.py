@@ -418,30 +418,6 @@ def test_a_sidecar_is_serve_with_proof_that_ends_with_its_input(module: Path) ->
             assert child.wait(30) == 0
 
 
-def test_a_sidecar_starts_without_what_only_some_need() -> None:
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "dualstack_epc", "sidecar"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=True,
-    )
-    loaded = set(re.findall(r"^import time:.*\| *(\S+)$", run.stderr, re.MULTILINE))
-    assert "dualstack_epc.rpc.core" in loaded
-    slow = {
-        "argparse",
-        "json",
-        "concurrent.futures",
-        "epc",
-        "inspect",
-        "logging",
-        "pathlib",
-        "xmlrpc",
-    }
-    assert loaded & slow == set()
-
-
 def test_without_input_it_stays() -> None:
     with started(*command_line("serve")) as child:
         assert child.stdin is not None

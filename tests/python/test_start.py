@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,10 @@ SOURCE = ROOT / "python" / "src" / "dualstack_epc"
 # Names that start a sidecar, or that its modules, import.
 NAMES = ("queue", "socket", "signal", "inspect", "dualstack_epc", "typing", "logging", "runpy")
 ENVIRONMENT = {key: os.environ[key] for key in os.environ if not key.startswith("PYTHON")}
+SLOW = {
+    "argparse", "concurrent.futures", "epc", "hashlib", "hmac", "importlib.machinery", "inspect",
+    "json", "logging", "pathlib", "queue", "re", "signal", "typing", "xmlrpc",
+}  # fmt: skip
 PRINT_PATH = "import sys\n\n\ndef path():\n    return sys.path\n"
 
 
@@ -93,6 +98,27 @@ def test_it_runs_from_its_source_and_leaves_it_alone(source: Path, tmp_path: Pat
             assert client.call_sync("double", [2], 30) == 4
             client.methods_sync(5)
     assert tree(source.parent) == before
+
+
+def imported(stderr: str) -> set[str]:
+    """Return the modules that STDERR, of ``-X importtime``, names."""
+    return set(re.findall(r"^import time:.*\| *(\S+)$", stderr, re.MULTILINE))
+
+
+def test_the_first_reply_waits_for_nothing_that_only_some_need(source: Path) -> None:
+    bare = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "pass"],
+        capture_output=True, text=True, check=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    with sidecar(source, PYTHONPROFILEIMPORTTIME="1") as (child, token):
+        with connect("127.0.0.1", child.port, token=token) as client:
+            assert client.call_sync("hello", [], 30) == "hello"
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.close()
+        loaded = imported(child.stderr.read()) - imported(bare.stderr)
+    assert "dualstack_epc.rpc.core" in loaded
+    assert loaded & SLOW == set()
 
 
 def test_it_is_the_source_that_it_was_started_from(source: Path, tmp_path: Path) -> None:

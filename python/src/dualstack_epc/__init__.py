@@ -7,8 +7,6 @@ else in this package is private.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 __version__ = "0.1.0"
 
 __all__ = [
@@ -108,6 +106,8 @@ if not TYPE_CHECKING:  # A checker that saw this would take any name for public.
         """Return the public object called NAME, whose module is loaded for it."""
         for module, names in _NAMES.items():
             if name in names:
+                from importlib import import_module  # noqa: PLC0415, 0.5 ms
+
                 value = getattr(import_module(f"{__name__}.{module}"), name)
                 globals()[name] = value
                 return value

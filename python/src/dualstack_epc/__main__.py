@@ -9,7 +9,11 @@ source.  A Python 3 that is too old reads this file, too, so it is written in it
 
 import os
 import sys
-from importlib.machinery import PathFinder
+
+try:
+    from _frozen_importlib_external import PathFinder  # importlib.machinery takes 0.6 ms
+except ImportError:
+    from importlib.machinery import PathFinder
 
 
 def main() -> None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
+
+from dualstack_epc.net.light import signal
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:

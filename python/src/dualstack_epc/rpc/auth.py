@@ -20,9 +20,9 @@ Proofs are in hexadecimal; the key is the token's characters in UTF-8.
 
 from __future__ import annotations
 
-import hmac
 import os
 
+from dualstack_epc.net.light import compare_digest, hmac_sha256
 from dualstack_epc.rpc.errors import AuthenticationError
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
@@ -38,7 +38,7 @@ NONCE_LIMIT = 256  # characters
 def proof(token: str, side: str, first: str, second: str, place: str) -> str:
     """Return the proof of SIDE, "server" or "client", over two nonces and a place."""
     text = f"{side}:{first}:{second}:{place}"
-    return hmac.digest(token.encode(), text.encode(), "sha256").hex()
+    return hmac_sha256(token.encode(), text.encode()).hex()
 
 
 def dialled(sock: socket.socket) -> str:
@@ -125,6 +125,6 @@ def authenticate(
 
 def _equal(given: Any, expected: str) -> bool:
     """Return whether GIVEN is EXPECTED, in a time that does not tell how much of it is."""
-    return isinstance(given, str) and hmac.compare_digest(
+    return isinstance(given, str) and compare_digest(
         given.encode("utf-8", "replace"), expected.encode()
     )

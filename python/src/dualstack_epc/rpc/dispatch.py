@@ -9,9 +9,10 @@ through neither: a call that waits for one would wait for itself.
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 from collections import deque
+
+from dualstack_epc.net.light import Empty, SimpleQueue
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class WorkerPool:
         """Use up to LIMIT threads, which end after IDLE seconds without work."""
         self._limit = limit
         self._idle_time = idle
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -71,7 +72,7 @@ class WorkerPool:
                 self._idle += 1
             try:
                 job = self._jobs.get(timeout=self._idle_time)
-            except queue.Empty:
+            except Empty:
                 job = None
             with self._lock:
                 self._idle -= 1

@@ -17,8 +17,7 @@ In a `DualStackEPCServer` the first three are python-epc's exceptions as well; s
 
 from __future__ import annotations
 
-import queue
-
+from dualstack_epc.net.light import Empty
 from dualstack_epc.wire.errors import DualStackError
 
 
@@ -50,5 +49,5 @@ class CallCancelledError(DualStackError):
     """The method in which this is raised was cancelled by its caller."""
 
 
-class CallTimeoutError(DualStackError, TimeoutError, queue.Empty):
+class CallTimeoutError(DualStackError, TimeoutError, Empty):
     """No reply came in time.  One that comes later is dropped."""

@@ -19,8 +19,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import time
+
+from dualstack_epc.net.light import signal
 
 GRACE = 1.5  # seconds in which the sidecar may end by itself
 LOOK = 5.0  # seconds after which the guard looks whether the sidecar is there, at the latest

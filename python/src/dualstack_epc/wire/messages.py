@@ -7,7 +7,6 @@ MESSAGE)`` and ``(epc-error UID MESSAGE)`` answer.  A UID is whatever the caller
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from dualstack_epc.wire import plain
@@ -15,8 +14,10 @@ from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
+from dualstack_epc.wire.patterns import re
 from dualstack_epc.wire.printer import encode_value, utf8
 from dualstack_epc.wire.reader import decode_value
+from dualstack_epc.wire.short import SHORT, read_short
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
@@ -64,10 +65,12 @@ def parse(payload: bytes, types: Types = OURS) -> Message:
     """Return the message in PAYLOAD, with values of TYPES; raise `MalformedError`."""
     if payload.startswith(b"["):
         return _parse_json(payload, types)
-    if plain.worthwhile(payload) and (message := _parse_plain(payload, types)):
+    value = read_short(payload, types) if len(payload) <= SHORT else None
+    if value is None and plain.worthwhile(payload) and (message := _parse_plain(payload, types)):
         return message
     try:
-        value = decode_value(payload, types, raw=payload.endswith(MARGIN))
+        if value is None:
+            value = decode_value(payload, types, raw=payload.endswith(MARGIN))
     except ReadError as error:
         raise MalformedError(str(error), *_salvage(payload)) from error
     except (RecursionError, MemoryError) as error:

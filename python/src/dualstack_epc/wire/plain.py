@@ -13,10 +13,10 @@ brace.
 from __future__ import annotations
 
 import marshal
-import re
 from itertools import chain
 
 from dualstack_epc.wire.errors import ReadError
+from dualstack_epc.wire.patterns import re
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:

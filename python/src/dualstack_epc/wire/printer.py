@@ -8,7 +8,6 @@ names it; nothing is changed silently.  There is no recursion, so depth is bound
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -21,6 +20,7 @@ from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import OversizeError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import TESTS, Cons, HashTable, Quoted, Symbol, Vector
+from dualstack_epc.wire.patterns import re
 from dualstack_epc.wire.raw import escaped, literal
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.

@@ -8,16 +8,18 @@ and the time is linear in the text.
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
 
 from dualstack_epc.wire.describe import describe
 from dualstack_epc.wire.errors import ReadError
 from dualstack_epc.wire.lisp import OURS, TESTS, Cons, HashTable, Types, Vector
+from dualstack_epc.wire.patterns import re
 from dualstack_epc.wire.printer import DEPTH
 from dualstack_epc.wire.raw import check_name, decode, resolve, unescaped
 
 TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 # The groups of `TOKEN`.
@@ -28,8 +30,7 @@ CLOSE_VECTOR, QUOTE, OPEN_TABLE, RADIX, NAMELESS, COMMENT, END, OTHER = range(9,
 # What can go on in an atom.  Of Unicode's blanks only U+00A0 ends one in Emacs.
 ESCAPES = 20_000  # in one symbol; the pattern takes 300 bytes of memory for each
 _END = r"""[^\x00-\x20\xa0"';()\[\],`\\\#]"""
-TOKEN = re.compile(
-    rf"""
+TOKEN = rf"""
     [\x00-\x20\xa0]*                         # between tokens
     (?: "([^"\\]*)"                          # STRING without escapes
       | ([-+]?[0-9]{{1,4300}}(?!{_END}|\\))   # INTEGER
@@ -47,9 +48,7 @@ TOKEN = re.compile(
       | (;[^\n]*)                            # COMMENT
       | (\Z)                                 # END
       | (.)                                  # OTHER
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
+    )"""
 RARE_FLOAT = r"[-+]?(?:[0-9]*\.[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+(?:\.[0-9]*)?e[-+]?[0-9]+)"
 SPECIAL_FLOAT = r"([-+]?)(?:[0-9]+\.?[0-9]*|\.[0-9]+)e\+(INF|NaN)"
 RARE_INTEGER = r"([-+]?)([0-9]+)\.?"
@@ -96,7 +95,7 @@ def read(  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
     items = level.items
     atoms: dict[str, Any] = {}
     position = 0
-    token = TOKEN.match
+    token = _token()
     while True:
         match = token(text, position)
         if match is None:  # It always matches; this is for the type checker.
@@ -162,6 +161,12 @@ def read(  # noqa: C901, PLR0912, PLR0915, one loop is what makes it fast
     if len(items) != 1:
         raise ReadError(f"{len(items)} values where one is expected")
     return items[0]
+
+
+@lru_cache(1)
+def _token() -> Callable[[str, int], re.Match[str] | None]:
+    """Return what matches the next token of a text, from a position on."""
+    return re.compile(TOKEN, re.VERBOSE | re.DOTALL).match
 
 
 def decode_value(payload: bytes, types: Types = OURS, *, raw: bool = False) -> Any:
