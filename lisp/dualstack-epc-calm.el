@@ -28,14 +28,27 @@
 ;; it.  So a wait of ours has the process stopped as soon as its output is
 ;; there, and continued when the wait is over: then Emacs reads again at its
 ;; next look, and that comes after the write.
+;;
+;; Such a connection can also have a wait go on for ever, whatever its time.
+;; After that a timer has Emacs look at what became of its processes.
 
 ;;; Code:
 
 (defconst dualstack-epc--calm-needed (eq system-type 'windows-nt)
   "Non-nil if this Emacs is one that can take a connection for closed.")
 
+(defconst dualstack-epc--calm-pause 0.05
+  "Seconds after which Emacs reads again although the wait goes on.
+It does where a method or a timer that runs in it waits itself.")
+
+(defconst dualstack-epc--calm-late 0.5
+  "Seconds that a wait may outlast its time before Emacs is woken.")
+
 (defvar dualstack-epc--calm-awaited nil
   "The process that the innermost wait of ours is for.")
+
+(defvar dualstack-epc--calm-timers nil
+  "The timers of the innermost wait of ours.")
 
 (defun dualstack-epc--calm-wait (process seconds)
   "Wait for output of PROCESS up to SECONDS, as `accept-process-output'."
@@ -44,10 +57,22 @@
       (accept-process-output process seconds)
     ;; A wait around this one, from whose timer this comes, may have stopped it.
     (dualstack-epc--calm-continue process)
-    (unwind-protect
-        (let ((dualstack-epc--calm-awaited process))
-          (accept-process-output process seconds))
-      (dualstack-epc--calm-continue process))))
+    (let ((dualstack-epc--calm-awaited process)
+          (dualstack-epc--calm-timers
+           (list (run-at-time (+ seconds dualstack-epc--calm-late) nil
+                              #'dualstack-epc--calm-wake))))
+      (unwind-protect
+          (accept-process-output process seconds)
+        (mapc #'cancel-timer dualstack-epc--calm-timers)
+        (dualstack-epc--calm-continue process)))))
+
+(defun dualstack-epc--calm-wake ()
+  "Have Emacs look at what became of its processes.
+Where one has ended while a socket is ready that cannot be read, a wait of
+Emacs's neither looks nor ends.  To delete a process makes it look."
+  (with-temp-buffer
+    (delete-process (make-pipe-process :name "dualstack wake" :buffer (current-buffer)
+                                       :noquery t :sentinel #'ignore))))
 
 (defun dualstack-epc--calm-continue (process)
   "Have Emacs read from PROCESS again at its next look."
@@ -63,7 +88,9 @@ more."
              (eq process dualstack-epc--calm-awaited)
              (process-live-p process)
              (dualstack-epc--calm-ours-p filter))
-    (stop-process process)))
+    (stop-process process)
+    (push (run-at-time dualstack-epc--calm-pause nil #'dualstack-epc--calm-continue process)
+          dualstack-epc--calm-timers)))
 
 (defun dualstack-epc--calm-ours-p (filter)
   "Return non-nil if what FILTER takes was read by a wait of ours."

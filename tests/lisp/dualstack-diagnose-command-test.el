@@ -24,6 +24,7 @@
 ;;; Code:
 
 (require 'dualstack-diagnose-helper)
+(require 'dualstack-async)
 (require 'dom)
 
 (defvar bookmark-make-record-function)
@@ -152,7 +153,10 @@
     (dualstack-diagnose-test-with-hello (port "ipv4")
       (save-window-excursion
         (cl-flet ((begin () (dualstack-diagnose "localhost" silent)
-                         (car (last dualstack-async--races))))
+                         ;; On Windows who listens is asked before.
+                         (dualstack-test-wait
+                          (lambda () (cl-find-if #'dualstack-race--running-p
+                                                 dualstack-async--races)))))
           (let ((race (begin)))
             (dualstack-diagnose "localhost" port)
             (should (eq 'cancelled (dualstack-race--state race))))

@@ -66,25 +66,25 @@ METHODS is what the first one can call."
 
 (defun dualstack-epc-test-pipes ()
   "Return two children over pipes; what is sent to one is printed by the other."
-  (let* ((directory (make-temp-file "dualstack" t))
-         (fifos (mapcar (lambda (name) (expand-file-name name directory)) '("1" "2")))
-         (ends nil))
-    (apply #'call-process "mkfifo" nil nil nil fifos)
-    (dolist (which '("second" "first") ends)
-      (push (let ((process-adaptive-read-buffering nil))
-              (make-process :name (concat which " end") :noquery t :connection-type 'pipe
-                            :coding 'binary :sentinel #'ignore
-                            :command `(,dualstack-test-python
-                                       ,(dualstack-test-support "pipe_end.py")
-                                       ,which ,@fifos)))
-            ends))
-    ;; Once something has crossed, both have opened them.
-    (let ((heard nil))
-      (set-process-filter (cadr ends) (lambda (_process _text) (setq heard t)))
-      (process-send-string (car ends) "x")
-      (dualstack-test-wait (lambda () heard)))
-    (delete-directory directory t)
-    ends))
+  (let* ((said "")
+         (first (dualstack-epc-test--pipe-end
+                 (lambda (_process text) (setq said (concat said text)))))
+         (heard nil))
+    (dualstack-test-wait (lambda () (string-suffix-p "\n" said)))
+    (let ((second (dualstack-epc-test--pipe-end
+                   (lambda (_process _text) (setq heard t)) (string-trim said))))
+      ;; Once something has crossed, they are joined.
+      (process-send-string first "x")
+      (dualstack-test-wait (lambda () heard))
+      (list first second))))
+
+(defun dualstack-epc-test--pipe-end (filter &rest arguments)
+  "Return a process with FILTER that runs pipe_end.py with ARGUMENTS."
+  (let ((process-adaptive-read-buffering nil))
+    (make-process :name "pipe end" :noquery t :connection-type 'pipe
+                  :coding 'binary :sentinel #'ignore :filter filter
+                  :command `(,dualstack-test-python ,(dualstack-test-support "pipe_end.py")
+                             ,@arguments))))
 
 (defmacro dualstack-epc-test-with-raw (bindings &rest body)
   "Run BODY with a connection whose other end is a plain process.

@@ -201,6 +201,32 @@ f(lambda: list(events), 'events')
       (dualstack-test-wait (lambda () (= (length ends) 2)))
       (should (equal ends '(outer-quit inner-done))))))
 
+;;;; Calm, which a wait is on Windows
+
+(dualstack-deftest dualstack-epc-last-calm-while-a-method-waits ()
+  "A method that waits inside a call of ours is cancelled all the same."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (let ((dualstack-epc--calm-needed t)
+          (end nil))
+      (dualstack-epc-define-method
+       connection 'wait (lambda ()
+                          (condition-case nil
+                              (progn (sleep-for 20) (setq end 'waited))
+                            (quit (setq end 'quit)))))
+      (should (equal (dualstack-epc-call connection 'ask_and_cancel '("wait") :timeout 15)
+                     "cancelled"))
+      (dualstack-test-wait (lambda () end))
+      (should (eq end 'quit)))))
+
+(dualstack-deftest dualstack-epc-last-calm-wake ()
+  "Who waits too long hears of processes that have ended, and nothing is left."
+  (let ((child (dualstack-test-child dualstack-test-python "-c" "print(1, flush=True)"))
+        (event nil))
+    (set-process-sentinel child (lambda (_process text) (setq event text)))
+    (dualstack-epc--calm-wake)
+    (dualstack-test-wait (lambda () event))
+    (dualstack-test-end child)))
+
 ;;;; Progress
 
 (dualstack-deftest dualstack-epc-last-progress ()

@@ -42,23 +42,11 @@
     dualstack-epc-last-handle-cancels)
   "Tests that are about sockets, though they use one of the macros.")
 
-(defconst dualstack-epc-pipe-test-on-windows
-  '(dualstack-epc-test-with-python)
-  "Those of `dualstack-epc-pipe-test-macros' that Windows can do: it has no mkfifo.")
-
 (defconst dualstack-epc-pipe-test-full
-  '(dualstack-epc-flow-many-calls-at-once dualstack-epc-flow-nothing-is-lost
-    dualstack-epc-last-async-def dualstack-epc-last-ten-megabytes-of-bytes)
+  '(dualstack-epc-deep-replies-do-not-exhaust-the-stack
+    dualstack-epc-flow-many-calls-at-once dualstack-epc-flow-nested-256-deep
+    dualstack-epc-flow-nothing-is-lost dualstack-epc-last-ten-megabytes-of-bytes)
   "Tests that fill a pipe, where Wine fails with EINVAL.")
-
-(defun dualstack-epc-pipe-test-here-p (name form)
-  "Return non-nil if the test NAME, defined by FORM, can run on this system."
-  (or (not (eq system-type 'windows-nt))
-      (and (not (and dualstack-test-on-wine (memq name dualstack-epc-pipe-test-full)))
-           (not (let ((dualstack-epc-pipe-test-macros
-                       (cl-set-difference dualstack-epc-pipe-test-macros
-                                          dualstack-epc-pipe-test-on-windows)))
-                  (dualstack-epc-pipe-test-uses-p form))))))
 
 (defun dualstack-epc-pipe-test-uses-p (form)
   "Return non-nil if one of `dualstack-epc-pipe-test-macros' is in FORM."
@@ -68,9 +56,8 @@
                     thereis (dualstack-epc-pipe-test-uses-p (car rest))
                     while (consp (cdr rest))))))
 
-(defun dualstack-epc-pipe-test-clone (name here)
-  "Define the test NAME once more, over pipes.
-Skip it if it cannot run on this system, that is if HERE is nil."
+(defun dualstack-epc-pipe-test-clone (name)
+  "Define the test NAME once more, over pipes."
   (let ((test (ert-get-test name))
         (clone (intern (format "%s-over-a-pipe" name))))
     (ert-set-test clone
@@ -79,8 +66,9 @@ Skip it if it cannot run on this system, that is if HERE is nil."
                    :documentation (ert-test-documentation test)
                    :expected-result-type (ert-test-expected-result-type test)
                    :body (lambda ()
-                           (unless here
-                             (ert-skip "Windows has no mkfifo, and Wine fails where a pipe is full"))
+                           (when (and dualstack-test-on-wine
+                                      (memq name dualstack-epc-pipe-test-full))
+                             (ert-skip "Wine, not Windows, fails with EINVAL where a pipe is full"))
                            (let ((dualstack-epc-test-transport 'pipe))
                              (funcall (ert-test-body test))))))))
 
@@ -98,8 +86,7 @@ Skip it if it cannot run on this system, that is if HERE is nil."
                        (symbolp (cadr form))
                        (ert-test-boundp (cadr form))
                        (not (memq (cadr form) dualstack-epc-pipe-test-others)))
-              (dualstack-epc-pipe-test-clone
-               (cadr form) (dualstack-epc-pipe-test-here-p (cadr form) form)))))))
+              (dualstack-epc-pipe-test-clone (cadr form)))))))
     (dolist (each (apropos-internal "" #'ert-test-boundp))
       (unless (or (memq each before)
                   (string-suffix-p "-over-a-pipe" (symbol-name each)))

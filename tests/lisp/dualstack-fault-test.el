@@ -40,6 +40,7 @@
 
 (defconst dualstack-fault-server "
 import os
+import sys
 import threading
 from dualstack_epc.drop_in.server import DualStackEPCServer
 server = DualStackEPCServer()
@@ -47,8 +48,8 @@ server.register_function(lambda *a: a, 'echo')
 server.register_function(
     lambda: sum('connection' in thread.name for thread in threading.enumerate()), 'threads')
 # Only GNU/Linux tells how many there are.
-FDS = '/proc/self/fd'
-server.register_function(lambda: len(os.listdir(FDS)) if os.path.isdir(FDS) else 0, 'descriptors')
+linux = sys.platform == 'linux'
+server.register_function(lambda: len(os.listdir('/proc/self/fd')) if linux else 0, 'descriptors')
 server.print_port()
 server.serve_forever()
 "

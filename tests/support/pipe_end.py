@@ -1,35 +1,65 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One of two ends that are joined: what it reads the other prints, and both end together.
 
-``python pipe_end.py first|second FIFO FIFO`` is an end; both have the same FIFOs.
+``python pipe_end.py`` is the first, and begins with a line, its port; ``python pipe_end.py PORT``
+is the second.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-def copy(source: int, target: int) -> None:
-    """Copy what comes from SOURCE to TARGET, and end the process when there is no more."""
+def copy(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> None:
+    """WRITE what READ gives, until there is no more."""
     with contextlib.suppress(OSError):
-        while data := os.read(source, 65536):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(target, view) :]
-    os._exit(0)
+        while data := read(65536):
+            write(data)
 
 
-def main(which: str, one: str, two: str) -> None:
-    """Be the end WHICH of the two at the FIFOs ONE and TWO."""
-    if which == "first":
-        writing, reading = os.open(one, os.O_WRONLY), os.open(two, os.O_RDONLY)
-    else:
-        reading, writing = os.open(one, os.O_RDONLY), os.open(two, os.O_WRONLY)
-    threading.Thread(target=copy, args=(reading, 1), daemon=True).start()
-    copy(0, writing)
+def print_all(data: bytes) -> None:
+    """Print DATA, all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def join(port: str | None) -> socket.socket:
+    """Return the connection to the other end, which listens on PORT if that is given."""
+    if port:
+        return socket.create_connection(("127.0.0.1", int(port)))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print_all(b"%d\n" % server.getsockname()[1])
+        return server.accept()[0]
+
+
+def main(port: str | None = None) -> None:
+    """Be the end that joins the one on PORT, or the first one without."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        for descriptor in (0, 1):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+    connection = join(port)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def print_what_comes() -> None:
+        copy(connection.recv, print_all)
+        os._exit(0)
+
+    printer = threading.Thread(target=print_what_comes, daemon=True)
+    printer.start()
+    copy(lambda count: os.read(0, count), connection.sendall)
+    connection.shutdown(socket.SHUT_WR)
+    printer.join()  # The other end still reads what was sent, and ends then.
 
 
 if __name__ == "__main__":

@@ -188,7 +188,10 @@ class Windows:
         )
         failed = re.findall(r"^ +(?:FAILED|QUIT) +\d+/\d+ +(\S+)", output, re.MULTILINE)
         counts = read_ert(Path(file).name, output, -1 if status is None else status)
-        print(counts.output, end="")
+        if counts.output:
+            print(counts.output.rstrip())
+        for repeated in re.findall(r"^repeated .*", output, re.MULTILINE):
+            print(f"  {repeated}")
         return counts, [] if status is None else failed
 
     def bench(self) -> int:
