@@ -79,7 +79,7 @@ METHODS is what the first one can call."
       (list first second))))
 
 (defun dualstack-epc-test--pipe-end (filter &rest arguments)
-  "Return a process with FILTER that runs pipe_end.py with ARGUMENTS."
+  "Run pipe_end.py with ARGUMENTS; return the process, which has FILTER."
   (let ((process-adaptive-read-buffering nil))
     (make-process :name "pipe end" :noquery t :connection-type 'pipe
                   :coding 'binary :sentinel #'ignore :filter filter

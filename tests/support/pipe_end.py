@@ -14,6 +14,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+if sys.platform == "win32":
+    import msvcrt
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,8 +47,6 @@ def join(port: str | None) -> socket.socket:
 def main(port: str | None = None) -> None:
     """Be the end that joins the one on PORT, or the first one without."""
     if sys.platform == "win32":
-        import msvcrt
-
         for descriptor in (0, 1):
             msvcrt.setmode(descriptor, os.O_BINARY)
     connection = join(port)
