@@ -63,7 +63,9 @@ bench-epc: setup compile ## Measure the EPC server and client against their boun
 	   -f dualstack-bench-epc && exit $$python
 
 bench-load: setup compile ## Measure how Emacs does with 10,000 large calls at once
-	@"$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el -f dualstack-bench-epc-load
+	@"$$EMACS" -Q --batch -L lisp -L tests/lisp -l tests/bench/bench-epc.el \
+	   -f dualstack-bench-epc-load; load=$$?; \
+	 $(VENV_PYTHON) tests/bench/bench_quit.py --load && exit $$load
 
 matrix: setup ## Run the tests on Emacs 27.1 to 30.2 and Python 3.10 to 3.14 (root, debootstrap)
 	@tests/matrix.sh

@@ -25,7 +25,15 @@
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'dualstack)
+(require 'dualstack-epc)
+
+(defconst dualstack-bench-quit--calls 10000
+  "Calls that are under way while one is quit.")
+
+(defvar dualstack-bench-quit--connection nil
+  "A connection with calls under way, or nil.")
 
 (defun dualstack-bench-quit--say (file format &rest args)
   "Append to FILE the line that FORMAT makes of ARGS."
@@ -44,23 +52,45 @@ A quit between the two would leave a process behind."
     (when process
       (delete-process process))))
 
+(defun dualstack-bench-quit--load (port)
+  "Have calls of 100 KB under way to the server at PORT."
+  (unless dualstack-bench-quit--connection
+    (let ((text (make-string 100000 ?x))
+          (connection (dualstack-epc-connect "127.0.0.1" port)))
+      (dotimes (i dualstack-bench-quit--calls)
+        (dualstack-epc-call-async connection 'slow (list i text) :timeout nil))
+      (setq dualstack-bench-quit--connection connection))))
+
+(defun dualstack-bench-quit--step (port how)
+  "Do at PORT what a press of C-g is to end; HOW is as in `dualstack-bench-quit'."
+  (cond ((= port 0) (accept-process-output nil 10))
+        ((eq how 'load)
+         (dualstack-epc-call dualstack-bench-quit--connection 'slow '(0 "")))
+        (t
+         (dualstack-memory--remember port how)
+         (dualstack-bench-quit--connect port))))
+
 (defun dualstack-bench-quit (file presses cases)
   "Be quit PRESSES times in each of CASES, and tell FILE of it.
-A case is a list (NAME PORT FAMILY), FAMILY being that which is remembered.
-With port 0 Emacs only waits, for comparison."
-  (pcase-dolist (`(,name ,port ,family) cases)
+A case is a list (NAME PORT HOW).  HOW is the family that is remembered when
+Emacs connects there, or `load': then it waits for a call to there, behind
+many.  With port 0 Emacs only waits, for comparison."
+  (pcase-dolist (`(,name ,port ,how) cases)
+    (when (eq how 'load)
+      (dualstack-bench-quit--load port))
     (dotimes (_ presses)
       (condition-case nil
           (progn
             (dualstack-bench-quit--say file "ready %s" name)
             (while t
-              (dualstack-memory--remember port family)
-              (if (= port 0)
-                  (accept-process-output nil 10)
-                (dualstack-bench-quit--connect port))))
+              (dualstack-bench-quit--step port how)))
         (quit
          (dualstack-bench-quit--say file "quit %.6f" (float-time))))))
-  (dualstack-bench-quit--say file "end %d" (length (process-list)))
+  (when dualstack-bench-quit--connection
+    (dualstack-epc-close dualstack-bench-quit--connection))
+  ;; Emacs may be compiling to machine code meanwhile, in processes that are no matter here.
+  (dualstack-bench-quit--say file "end %d"
+                             (cl-count 'network (process-list) :key #'process-type))
   (kill-emacs 0))
 
 (provide 'bench-quit)

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 # Who has called the method that runs in this thread or task.
 caller: ContextVar[Any] = ContextVar("caller")
 
+UIDS = (int, str)  # what a call can be cancelled by
 AHEAD = 16  # values of a generator that the peer has not used yet
 GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200  # flags of code objects, as in `inspect`
 
@@ -92,14 +93,14 @@ class Answers:
     def begin(self, uid: Any, name: str, *, progress: bool) -> RunningCall:
         """Take note of the call UID of the method NAME; with PROGRESS its caller wants values."""
         call = RunningCall(uid, name, self._gate, progress=progress)
-        if isinstance(uid, (int, str)):
+        if isinstance(uid, UIDS):
             with self._lock:
                 self._calls[uid] = call
         return call
 
     def cancel(self, uid: Any) -> None:
         """Cancel the call UID, if it has no reply yet."""
-        call = self._calls.get(uid) if isinstance(uid, (int, str)) else None
+        call = self._calls.get(uid) if isinstance(uid, UIDS) else None
         if call is not None:
             call.cancel()
 
@@ -184,7 +185,7 @@ class Answers:
             os._exit(0)  # The method has forked: the reply, and the connection, are its parent's.
         call.end()
         with self._lock:
-            if isinstance(call.uid, (int, str)) and self._calls.get(call.uid) is call:
+            if isinstance(call.uid, UIDS) and self._calls.get(call.uid) is call:
                 del self._calls[call.uid]
         self._link.reply(payload)
 

@@ -169,17 +169,15 @@ class CallGate:
         return True
 
     def enter(self) -> bool:
-        """Take a place for a call that its reader runs; return False if others are before it."""
+        """Take a place for a call that its reader runs; return False if others are before it.
+
+        `leave` gives it up.
+        """
         with self._lock:
             if self._running >= self._running_limit or self._waiting:
                 return False
             self._running += 1
             return True
-
-    def run_here(self, job: Job) -> None:
-        """Run JOB after `enter`; calls that wait meanwhile go to the pool."""
-        job()
-        self.leave()
 
     def _has_room(self, size: int) -> bool:
         """Return whether a call that holds SIZE bytes may wait."""
@@ -205,7 +203,8 @@ class CallGate:
         """Let another call run in the place of one that has ended, or waits for the peer."""
         with self._lock:
             self._running -= 1
-            self._notify()
+            if self._watchers:
+                self._notify()
             if not self._waiting or self._closed or self._running >= self._running_limit:
                 return
             job, size = self._waiting.popleft()

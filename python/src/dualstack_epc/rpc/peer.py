@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 
 from dualstack_epc.net import system
 from dualstack_epc.net.listener import format_address
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from dualstack_epc.rpc.auth import ServerAuth
     from dualstack_epc.rpc.calls import Calls
     from dualstack_epc.rpc.loop import EventLoop
+    from dualstack_epc.rpc.running import RunningCall
 
 CHUNK = 65536
 LARGE_CHUNK = 1 << 20
@@ -293,12 +295,17 @@ class Peer:
         call = self._answers.begin(uid, name, progress=payload.endswith(PROGRESS_MARGIN))
         if name in self._answers.quick and self._gate.enter():
             call.when_away = self._turns.take_over
-            return lambda: self._gate.run_here(lambda: self._answers.answer(call, args))
+            return partial(self._answer_here, call, args)
         try:
             self._offer(uid, lambda: self._answers.answer(call, args), len(payload))
         except RuntimeError as error:
             self.reply(messages.encode_error("return-error", uid, str(error)))
         return None
+
+    def _answer_here(self, call: RunningCall, args: list[Any]) -> None:
+        """Answer CALL, which has a place in the gate, with ARGS."""
+        self._answers.answer(call, args)
+        self._gate.leave()
 
     def _offer(self, uid: Any, job: Callable[[], None], size: int) -> None:
         """Run JOB, the call UID of SIZE bytes, once there is room; reading waits for that.
@@ -459,10 +466,7 @@ class Peer:
         """Send PAYLOAD as a frame; raise OSError if the peer is gone or does not read."""
         if self._marks and not payload.endswith(MARGIN) and len(payload) < LIMIT - len(OWN_MARGIN):
             payload = payload[:-1] + OWN_MARGIN
-        self._send(encode_frame(payload))
-
-    def _send(self, frame: bytes) -> None:
-        """Send FRAME whole; raise OSError if the peer is gone or does not read."""
+        frame = encode_frame(payload)
         with self._send_lock:
             if self._ended is not None:
                 raise OSError(self._ended)

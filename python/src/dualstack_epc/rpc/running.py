@@ -24,6 +24,13 @@ class RunningCall:
     `name` is the method's.  `cancelled` is true once the caller no longer waits.
     """
 
+    __slots__ = (
+        "_ended", "_gate", "_on_cancel", "cancelled", "name", "progress", "threaded", "uid",
+        "when_away",
+    )  # fmt: skip
+    # One for all of them: it is held for moments, and only where calls are cancelled.
+    _lock = threading.Lock()
+
     def __init__(self, uid: Any, name: str, gate: CallGate, *, progress: bool = False) -> None:
         """Take the caller's UID, the method's NAME, and the GATE that has let the call through.
 
@@ -36,10 +43,8 @@ class RunningCall:
         self.threaded = False  # whether it occupies a thread, and a place in the gate
         self.when_away: Callable[[], object] | None = None  # what to do before it waits
         self._gate = gate
-        self._lock = threading.Lock()
         self._ended = False
-        self._on_cancel: list[Callable[[], object]] = []
-        self._waiting: set[Future[Any]] = set()
+        self._on_cancel: set[Callable[[], object]] | None = None  # what to do then, if anything
 
     def cancel(self) -> None:
         """Cancel the call, and those that it waits for itself.  Once it has ended, do nothing."""
@@ -47,7 +52,7 @@ class RunningCall:
             if self.cancelled or self._ended:
                 return
             self.cancelled = True
-            actions = [*self._on_cancel, *(future.cancel for future in self._waiting)]
+            actions = list(self._on_cancel or ())
         for action in actions:
             action()
 
@@ -59,25 +64,29 @@ class RunningCall:
     def when_cancelled(self, action: Callable[[], object]) -> None:
         """Call ACTION when the call is cancelled, at once if it is."""
         with self._lock:
-            self._on_cancel.append(action)
+            if self._on_cancel is None:
+                self._on_cancel = set()
+            self._on_cancel.add(action)
             cancelled = self.cancelled
         if cancelled:
             action()
 
     def end(self) -> None:
         """Take note that the method has ended."""
-        with self._lock:
-            self._ended = True
-            self._on_cancel.clear()
+        self._ended = True
+        self._on_cancel = None
 
     def note(self, future: Future[Any]) -> None:
         """Have FUTURE, of a call made here, cancelled with this one."""
+        cancel = future.cancel
+        self.when_cancelled(cancel)
+        future.add_done_callback(lambda _: self._forget(cancel))
+
+    def _forget(self, action: Callable[[], object]) -> None:
+        """No longer call ACTION when the call is cancelled."""
         with self._lock:
-            self._waiting.add(future)
-            cancelled = self.cancelled
-        future.add_done_callback(self._waiting.discard)
-        if cancelled:
-            future.cancel()
+            if self._on_cancel is not None:
+                self._on_cancel.discard(action)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from dualstack_epc.wire.errors import FrameError, OversizeError
 
 HEADER = 6
 LIMIT = 0xFFFFFF  # bytes of payload that six digits can tell
-DIGITS = frozenset(b"0123456789abcdef")
+DIGITS = b"0123456789abcdef"
 
 
 def encode_frame(payload: bytes) -> bytes:
@@ -48,11 +48,14 @@ class FrameDecoder:
 
         What follows it waits for the next call, when the limit may be another.
         """
-        if self.error:
-            return None
         buffer = self._buffer
-        if not buffer and (payload := self._whole(data)) is not None:
-            return payload
+        if not buffer:
+            if not data:
+                return None
+            if (payload := self._whole(data)) is not None:
+                return payload
+        elif self.error:
+            return None
         buffer += data
         if self._length is None:
             if (length := self._header()) is None:
@@ -70,7 +73,7 @@ class FrameDecoder:
     def _whole(self, data: bytes) -> bytes | None:
         """Return the payload of DATA if that is one frame, which most small messages are."""
         header = data[:HEADER]
-        if self._length is None and len(header) == HEADER and DIGITS.issuperset(header):
+        if self._length is None and len(header) == HEADER and not header.strip(DIGITS):
             length = int(header, 16)
             if length + HEADER == len(data) and length <= self.limit:
                 return data[HEADER:]
@@ -82,7 +85,7 @@ class FrameDecoder:
         A wrong digit is an error as soon as it is there: the rest of the header may never come.
         """
         header = self._buffer[:HEADER]
-        if not DIGITS.issuperset(header):
+        if header.strip(DIGITS):
             # Of later bytes nothing is said, for they may not be there yet.
             wrong = next(i for i, byte in enumerate(header) if byte not in DIGITS)
             self.error = FrameError(

@@ -182,9 +182,7 @@ def _without_empty(value: Any) -> Any:
 
 def write_json(value: Any) -> str | None:
     """Return VALUE in JSON, or None if that does not carry it, or is no faster."""
-    if type(value) not in _LISTS or not (
-        len(value) >= LONG or any(type(item) in _LISTS and len(item) >= LONG for item in value)
-    ):
+    if type(value) not in _LISTS or not (len(value) >= LONG or _has_long_list(value)):
         return None
     try:
         if not promising(value):
@@ -200,6 +198,14 @@ def write_json(value: Any) -> str | None:
     except (NotPlainError, TypeError, ValueError, RecursionError):
         return None
     return None if _has_long_number(text) else text
+
+
+def _has_long_list(items: Sequence[Any]) -> bool:
+    """Return whether one of ITEMS is a long list."""
+    for item in items:  # noqa: SIM110, a generator takes longer, and this is for every reply
+        if type(item) in _LISTS and len(item) >= LONG:
+            return True
+    return False
 
 
 def write(value: Sequence[Any]) -> str | None:
