@@ -172,6 +172,16 @@ def endings() -> list[str]:
 
 
 ENDINGS = endings()
+# A module that has another thread take SIGTERM.  It does not end a wait of the main thread then, nor
+# does one that comes just before the wait, which cannot be had at will.
+TAKES_SIGNALS = """
+import signal, threading
+def _take():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    threading.Event().wait()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+threading.Thread(target=_take, daemon=True).start()
+"""
 
 
 def ended_by(event: str, *command: str) -> tuple[int, float, str]:

@@ -21,6 +21,7 @@ from dualstack_epc.wire.reader import read
 
 from conftest import (
     ENDINGS,
+    TAKES_SIGNALS,
     command_line,
     ended_by,
     refused,
@@ -122,6 +123,17 @@ def test_a_signal_ends_it_at_any_moment(arguments: list[str]) -> None:
                 child.send_signal(signal.SIGTERM)
             _, log = child.communicate(timeout=30)
             assert (child.returncode, "Traceback" in log) == (0, False), log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its consoles' signals have their own thread")
+def test_a_signal_that_does_not_wake_the_main_thread_ends_it(tmp_path: Path) -> None:
+    module = tmp_path / "takes.py"
+    module.write_text(TAKES_SIGNALS)
+    with started(*command_line("serve", str(module))) as child:
+        with connect(port=child.port) as client:
+            assert client.call_sync("hello", [], 20) == "hello"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C reaches every process")

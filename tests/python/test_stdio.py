@@ -20,7 +20,7 @@ from dualstack_epc.net.pipe import PipeEnd
 from dualstack_epc.rpc.client import Client
 from dualstack_epc.rpc.errors import ConnectionClosedError, MethodError
 
-from conftest import command_line, wait_until
+from conftest import TAKES_SIGNALS, command_line, wait_until
 
 if sys.platform != "win32":
     import pty
@@ -224,6 +224,16 @@ def test_a_signal_ends_it(module: str) -> None:
         client.call_sync("hello", [], 30)
         child.send_signal(signal.SIGTERM)
         assert child.wait(30) == (1 if sys.platform == "win32" else 0)  # Windows kills it.
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its consoles' signals have their own thread")
+def test_a_signal_that_does_not_wake_the_main_thread_ends_it(tmp_path: Path) -> None:
+    module = tmp_path / "takes.py"
+    module.write_text(TAKES_SIGNALS)
+    with over("pipe", str(module)) as (client, child):
+        client.call_sync("hello", [], 30)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
 
 
 def test_no_frames_end_it(module: str) -> None:

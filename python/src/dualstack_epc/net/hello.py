@@ -12,7 +12,7 @@ import socket
 import sys
 
 from dualstack_epc.net.listener import Listener, open_listener
-from dualstack_epc.net.system import on_signal, wake_by_signals
+from dualstack_epc.net.system import on_signal, stop_waking, wake_by_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class HelloServer:
         """Wait for a signal, then close every connection."""
         await self._ended.wait()
         asyncio.get_running_loop().remove_reader(self._wake)
-        wake_by_signals(None)
+        stop_waking()
         self._waker.close()
         self._wake.close()
         tasks = [task for task in self._clients.values() if task]

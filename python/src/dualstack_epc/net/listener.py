@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from dualstack_epc.net.system import reason, wake_by_signals
+from dualstack_epc.net.system import reason, stop_waking, wake_by_signals
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -120,13 +120,12 @@ class Listener:
 
     def wake_by_signals(self) -> None:
         """Make `accept` return for each signal until `close`; for the main thread alone."""
-        wake_by_signals(self._waker)
-        self._woken_by_signals = True
+        self._woken_by_signals = wake_by_signals(self._waker)
 
     def close(self) -> None:
         """Stop listening.  Clients that were accepted are not affected."""
         if self._woken_by_signals:
-            wake_by_signals(None)
+            stop_waking()
             self._woken_by_signals = False
         self._selector.close()
         for sock in (*self.sockets, self._waker, self._wake):

@@ -98,10 +98,20 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {text}" if error.filename else text
 
 
-def wake_by_signals(sock: socket.socket | None) -> None:
-    """Have each signal write to SOCK, a socket that does not block, or with None no longer.
+def wake_by_signals(sock: socket.socket) -> bool:
+    """Have each signal write to SOCK, a socket that does not block; return whether it will.
 
-    On Windows nothing else ends a wait for sockets, in which no handler of a signal runs.  Only the
-    main thread may call this.
+    Nothing else ends a wait, in which no handler runs, for a signal on Windows, or for one that
+    came just before the wait or in another thread.  If this process's guard is told of signals, it
+    is left to that.  Only the main thread may call this.
     """
-    signal.set_wakeup_fd(sock.fileno() if sock else -1, warn_on_full_buffer=False)
+    other = signal.set_wakeup_fd(sock.fileno(), warn_on_full_buffer=False)
+    if other == -1:
+        return True
+    signal.set_wakeup_fd(other, warn_on_full_buffer=False)
+    return False
+
+
+def stop_waking() -> None:
+    """Take back what `wake_by_signals` has done."""
+    signal.set_wakeup_fd(-1)

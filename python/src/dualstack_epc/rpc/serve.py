@@ -257,8 +257,7 @@ def _describe(listener: Listener) -> str:
 def _serve(server: Server) -> None:
     """Serve until a signal, or until SERVER is told to stop, and close in order."""
     try:
-        if sys.platform == "win32":  # Elsewhere the guard, if there is one, is told of signals.
-            server.listener.wake_by_signals()
+        server.listener.wake_by_signals()
         on_signal(server.stop)
         server.serve_forever()
     finally:

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from dualstack_epc.net.pipe import PipeEnd, wait_for_hangup
-from dualstack_epc.net.system import on_signal
+from dualstack_epc.net.system import on_signal, stop_waking, wake_by_signals
 from dualstack_epc.rpc.handler import ClientHandler
 
 if TYPE_CHECKING:
@@ -38,13 +38,38 @@ def serve(
             target=_watch, args=(stdin, hung_up), daemon=True, name="dualstack-epc hangup"
         ).start()
     pipe = PipeEnd(stdin, output, ended=hung_up)
-    log = _Log() if pass_log else None
+    _Handler.log = _Log() if pass_log else None
+
+    def handle() -> None:
+        _Handler(pipe, ("standard input", 0), server)  # type: ignore[arg-type]
+
     on_signal(lambda: pipe.shutdown(socket.SHUT_RD))
     try:
-        _Handler.log = log
-        _Handler(pipe, ("standard input", 0), server)  # type: ignore[arg-type]
+        _run_aside(handle)
     finally:
         pipe.close()
+
+
+def _run_aside(function: Callable[[], object]) -> None:
+    """Call FUNCTION in another thread; handlers of signals run in this one meanwhile."""
+    waker, wake = socket.socketpair()
+
+    def run() -> None:
+        try:
+            function()
+        finally:
+            waker.send(b"e")
+
+    with waker, wake:
+        waker.setblocking(False)
+        woken = wake_by_signals(waker)
+        thread = threading.Thread(target=run, daemon=True, name="dualstack-epc connection")
+        thread.start()
+        while b"e" not in wake.recv(64):
+            pass  # A signal's handler has run.
+        if woken:
+            stop_waking()
+        thread.join()
 
 
 def _watch(stdin: int, hung_up: Callable[[], object]) -> None:
