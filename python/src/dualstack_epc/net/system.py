@@ -98,14 +98,15 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {text}" if error.filename else text
 
 
-def wake_by_signals(sock: socket.socket) -> bool:
-    """Have each signal write to SOCK, a socket that does not block; return whether it will.
+def wake_by_signals(waker: socket.socket | int) -> bool:
+    """Have each signal write to WAKER, a socket or descriptor; return whether it will.
 
-    Nothing else ends a wait, in which no handler runs, for a signal on Windows, or for one that
+    Writing to it must not wait.  Nothing else ends a wait, in which no handler runs, for a signal on Windows, or for one that
     came just before the wait or in another thread.  If this process's guard is told of signals, it
     is left to that.  Only the main thread may call this.
     """
-    other = signal.set_wakeup_fd(sock.fileno(), warn_on_full_buffer=False)
+    descriptor = waker if isinstance(waker, int) else waker.fileno()
+    other = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
     if other == -1:
         return True
     signal.set_wakeup_fd(other, warn_on_full_buffer=False)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -52,24 +53,26 @@ def serve(
 
 def _run_aside(function: Callable[[], object]) -> None:
     """Call FUNCTION in another thread; handlers of signals run in this one meanwhile."""
-    waker, wake = socket.socketpair()
+    wake, waker = os.pipe()  # A socket may not be had.
 
     def run() -> None:
         try:
             function()
         finally:
-            waker.send(b"e")
+            os.write(waker, b"e")
 
-    with waker, wake:
-        waker.setblocking(False)
-        woken = wake_by_signals(waker)
-        thread = threading.Thread(target=run, daemon=True, name="dualstack-epc connection")
-        thread.start()
-        while b"e" not in wake.recv(64):
-            pass  # A signal's handler has run.
-        if woken:
-            stop_waking()
-        thread.join()
+    if sys.platform != "win32":  # There a pipe cannot, and need not, be told so.
+        os.set_blocking(waker, False)
+    woken = wake_by_signals(waker)
+    thread = threading.Thread(target=run, daemon=True, name="dualstack-epc connection")
+    thread.start()
+    while b"e" not in os.read(wake, 64):
+        pass  # A signal's handler has run.
+    if woken:
+        stop_waking()
+    thread.join()
+    for each in (wake, waker):
+        os.close(each)
 
 
 def _watch(stdin: int, hung_up: Callable[[], object]) -> None:
