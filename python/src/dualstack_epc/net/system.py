@@ -101,9 +101,9 @@ def reason(error: OSError) -> str:
 def wake_by_signals(waker: socket.socket | int) -> bool:
     """Have each signal write to WAKER, a socket or descriptor; return whether it will.
 
-    Writing to it must not wait.  Nothing else ends a wait, in which no handler runs, for a signal on Windows, or for one that
-    came just before the wait or in another thread.  If this process's guard is told of signals, it
-    is left to that.  Only the main thread may call this.
+    Writing to it must not wait.  Nothing else ends a wait, in which no handler runs, for a signal
+    on Windows, or for one that came just before the wait or in another thread.  If this process's
+    guard is told of signals, it is left to that.  Only the main thread may call this.
     """
     descriptor = waker if isinstance(waker, int) else waker.fileno()
     other = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
