@@ -17,15 +17,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import subprocess
 
+# How to start a program, for all that it starts to be in the job: that has it begin.
+SUSPENDED = 4 if sys.platform == "win32" else 0
 KILL_ON_CLOSE = 0x2000  # JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
 LIMITS = 9  # JobObjectExtendedLimitInformation
 
 
 class Job:
-    """The program CHILD, which was started with `start_new_session`, and its descendants."""
+    """The program CHILD and its descendants.
+
+    It was started with `start_new_session`, on Windows `SUSPENDED`.
+    """
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        """Take CHILD, which has just been started."""
+        """Take CHILD, which has just been started, and let it run."""
         self._child = child
         self._handle = _windows_job(child) if sys.platform == "win32" else None
 
@@ -44,7 +49,10 @@ class Job:
 
 
 def _windows_job(child: subprocess.Popen[bytes]) -> object:
-    """Return the handle of a new job with CHILD in it, or of none where that cannot be."""
+    """Return the handle of a new job with CHILD in it, or of none where that cannot be.
+
+    CHILD is suspended, and runs from then on.
+    """
     if sys.platform != "win32":
         return None
     import ctypes  # noqa: PLC0415, it is needed on Windows alone
@@ -65,6 +73,7 @@ def _windows_job(child: subprocess.Popen[bytes]) -> object:
     job = wintypes.HANDLE(kernel.CreateJobObjectW(None, None))
     limits = Limits(flags=KILL_ON_CLOSE)
     kernel.SetInformationJobObject(job, LIMITS, ctypes.byref(limits), ctypes.sizeof(limits))
-    # The program has hardly begun: nothing that it starts is outside.
-    kernel.AssignProcessToJobObject(job, wintypes.HANDLE(int(vars(child)["_handle"])))
+    process = wintypes.HANDLE(int(vars(child)["_handle"]))
+    kernel.AssignProcessToJobObject(job, process)
+    ctypes.WinDLL("ntdll").NtResumeProcess(process)
     return job

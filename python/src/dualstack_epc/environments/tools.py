@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dualstack_epc.environments.errors import EnvironmentProblem
 from dualstack_epc.environments.interpreters import clean_environment
-from dualstack_epc.environments.jobs import Job
+from dualstack_epc.environments.jobs import SUSPENDED, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +68,7 @@ class Runner:
                 command, cwd=directory, env=clean_environment(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 start_new_session=os.name == "posix", pass_fds=self._keep_open,
+                creationflags=SUSPENDED,
             )  # fmt: skip
         except OSError as error:
             raise EnvironmentProblem(f"{what} does not start: {error}") from error
