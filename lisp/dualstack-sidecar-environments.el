@@ -174,6 +174,12 @@ Windows deletes no program that runs."
                     (delq nil (mapcar #'dualstack-sidecar-process sidecars)))
       (accept-process-output nil 0.02))))
 
+(defun dualstack-sidecar-environments--former (directory)
+  "Return the place that a rebuild gives to the former DIRECTORY."
+  (let ((name (file-name-nondirectory (directory-file-name directory))))
+    (expand-file-name (concat "former-" (substring name (length "former-")))
+                      (file-name-directory (directory-file-name directory)))))
+
 (defun dualstack-sidecar-environments-delete ()
   "Delete the environment in this line, after asking.
 A sidecar that needs it builds it again."
@@ -193,6 +199,7 @@ A sidecar that needs it builds it again."
       (clrhash dualstack-sidecar-environment--found)
       (delete-directory directory t)
       (ignore-errors (delete-file (concat (directory-file-name directory) ".lock")))
+      (ignore-errors (delete-directory (dualstack-sidecar-environments--former directory) t))
       (dualstack-sidecar-environments--refresh))))
 
 (provide 'dualstack-sidecar-environments)

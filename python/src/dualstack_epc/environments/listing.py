@@ -33,9 +33,16 @@ class Listed(NamedTuple):
 
 
 def environments(root: Path) -> Iterator[Listed]:
-    """Yield the environments below ROOT, by name."""
+    """Yield the environments below ROOT, by name.
+
+    What a rebuilt one was is none of them: on Windows it stays while a sidecar runs in it.
+    """
     try:
-        directories = sorted(each for each in root.iterdir() if each.is_dir())
+        directories = sorted(
+            each
+            for each in root.iterdir()
+            if each.is_dir() and not each.name.startswith(make.FORMER)
+        )
     except OSError:
         return
     for each in directories:

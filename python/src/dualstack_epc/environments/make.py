@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 RECORD = "dualstack-environment.json"  # written last: what has none is not whole
 USERS = "dualstack-users"  # a directory with a file for each sidecar that uses the environment
 STEPS = 3
+FORMER = "former-"  # what the name of one begins with while another is put in its place
 
 
 class Maker:
@@ -252,7 +253,7 @@ def _rename_in_scripts(making: Path, target: Path) -> None:
 
 def _replace(making: Path, target: Path) -> None:
     """Rename MAKING to TARGET; what is there is removed only when that has worked."""
-    away = target.with_name("former-" + target.name[len("former-") :])
+    away = target.with_name(FORMER + target.name[len(FORMER) :])
     _remove(away)
     if target.exists():
         target.rename(away)
