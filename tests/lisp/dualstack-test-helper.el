@@ -159,7 +159,7 @@ tests/windows/REPORT-TO-EMACS.txt.  Each time is told."
                                        :noquery t :sentinel #'ignore))))
 
 (defun dualstack-test-leave-out (regexp reason)
-  "Have each test whose name matches REGEXP skipped for REASON.
+  "Have each test with a name for REGEXP skipped, for REASON.
 It is for a group that cannot run on a system."
   (dolist (name (apropos-internal regexp #'ert-test-boundp))
     (ert-set-test name (make-ert-test :name name
