@@ -45,7 +45,8 @@
 (defconst dualstack-epc-pipe-test-full
   '(dualstack-epc-deep-replies-do-not-exhaust-the-stack
     dualstack-epc-flow-many-calls-at-once dualstack-epc-flow-nested-256-deep
-    dualstack-epc-flow-nothing-is-lost dualstack-epc-last-ten-megabytes-of-bytes)
+    dualstack-epc-flow-nothing-is-lost dualstack-epc-last-bytes-between-emacsen
+    dualstack-epc-last-ten-megabytes-of-bytes dualstack-epc-log)
   "Tests that fill a pipe, where Wine fails with EINVAL.")
 
 (defun dualstack-epc-pipe-test-uses-p (form)

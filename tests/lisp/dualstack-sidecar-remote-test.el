@@ -488,7 +488,8 @@ That goes by ssh alone, as TRAMP would wait, or ask for a password."
       (delete-file file))))
 
 (when (eq system-type 'windows-nt)
-  (dualstack-test-leave-out "\\`dualstack-sidecar-remote" "needs ssh, sshd or sh, and Windows has none"))
+  (dualstack-test-leave-out "\\`dualstack-sidecar-remote-[^a]\\|-remote-a[^r]"
+                            "needs ssh, sshd or sh, and Windows has none"))
 
 (provide 'dualstack-sidecar-remote-test)
 

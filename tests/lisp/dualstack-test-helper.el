@@ -144,7 +144,8 @@ tests/windows/REPORT-TO-EMACS.txt.  Each time is told."
                 (progn (funcall function)
                        (setq tries 0))
               (error
-               (let ((text (format "%S" err)))
+               (let ((case-fold-search nil)
+                     (text (format "%S" err)))
                  (unless (and (> (setq tries (1- tries)) 0)
                               (string-match dualstack-test--lost text))
                    (signal (car err) (cdr err)))
