@@ -25,7 +25,7 @@ from dualstack_epc.rpc.client import connect as connect_client
 from epc_server import Raw, port, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dualstack_epc.drop_in.server import DualStackEPCServer
 
@@ -184,10 +184,13 @@ threading.Thread(target=_take, daemon=True).start()
 """
 
 
-def ended_by(event: str, *command: str) -> tuple[int, float, str]:
-    """Run COMMAND and end it by EVENT; return its status, the seconds of that, and its log."""
+def ended_by(event: str, *command: str, when: Sequence[str] = ()) -> tuple[int, float, str]:
+    """Run COMMAND and end it by EVENT; return its status, the seconds of that, and its log.
+
+    WHEN are options of console.py that say when.
+    """
     run = subprocess.run(
-        [sys.executable, str(SUPPORT / "console.py"), event, *command],
+        [sys.executable, str(SUPPORT / "console.py"), *when, event, *command],
         capture_output=True,
         text=True,
         check=True,
@@ -210,8 +213,11 @@ def terminated(child: Child) -> tuple[str, str]:
 def own_host(*settings: str) -> list[str]:
     """Return a wrapper that runs a command on a host of its own, with only a loopback.
 
-    SETTINGS are "FILE VALUE", written below /proc/sys/net.  Skip where that is not allowed.
+    SETTINGS are "FILE VALUE", written below /proc/sys/net.  Skip where that is not allowed.  Where
+    those who run the tests have made such a host, DUALSTACK_OWN_HOST has its settings.
     """
+    if os.environ.get("DUALSTACK_OWN_HOST") == "\n".join(settings):
+        return []
     script = "ip link set lo up 2>/dev/null || true\n"
     for setting in settings:
         file, value = setting.split(" ", 1)

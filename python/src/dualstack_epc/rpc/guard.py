@@ -11,7 +11,7 @@ time to clean up.  So the sidecar forks before it does anything, and the guard
 2. copies what the sidecar, and the programs that it has started, write to standard error, as long
    as the sidecar lives: so none of these keeps Emacs's pipes open.
 
-It ends with the sidecar.  Where there is no ``fork``, as on Windows, there is no guard.
+It ends with the sidecar.  On Windows, where there is no ``fork``, `guard_windows` does the first.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ class _Kept:
 def start() -> bool:
     """Start the guard of this process, which must have one thread; return whether it runs.
 
-    From now on standard error is a pipe to it.
+    From now on standard error is a pipe to it, but on Windows.
     """
     if not hasattr(os, "fork"):
-        return False
+        from dualstack_epc.rpc import guard_windows  # noqa: PLC0415, others do without
+
+        return guard_windows.start()
     life, alive = os.pipe()
     errors, writing = os.pipe()
     parent = os.getpid()

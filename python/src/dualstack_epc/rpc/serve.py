@@ -59,6 +59,8 @@ def run(  # noqa: PLR0913, the command's options
     stdin = _take_stdin() if exit_on_eof else 0
     stream = _take_stdout(log_file)
     if stdio:
+        if sys.platform == "win32":  # Elsewhere the end of an input that is not all read is seen.
+            _start_guard()
         functions = _load(modules, path or ())
         _run_stdio(stdin, stream, functions, ready, log_level, pass_log=pass_log)
         return
@@ -88,14 +90,19 @@ def _take_stdin() -> int:
     Programs that methods start find nothing on theirs.  From now on a guard makes sure that this
     process ends, even if a module's import hangs.
     """
-    from dualstack_epc.rpc import guard  # noqa: PLC0415, others have none
-
-    guard.start()
+    _start_guard()
     stdin = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     return stdin
+
+
+def _start_guard() -> None:
+    """Make sure that this process ends with the one that started it."""
+    from dualstack_epc.rpc import guard  # noqa: PLC0415, others have none
+
+    guard.start()
 
 
 def _run_stdio(  # noqa: PLR0913, what it needs of the options
@@ -154,6 +161,18 @@ def _open_log(log_file: str) -> None:
     os.close(descriptor)
 
 
+def _put_log_aside(log_file: str) -> None:
+    """Rename LOG_FILE, and begin a new one."""
+    if sys.platform == "win32":  # What is open cannot be renamed there.
+        _open_log(os.devnull)
+        os.dup2(2, 1)
+    try:
+        os.replace(log_file, f"{log_file}.1")  # noqa: PTH105, pathlib takes time to load
+    finally:
+        _open_log(log_file)
+        os.dup2(2, 1)
+
+
 class _Log(io.RawIOBase):
     """The log as a file.  That its disk is full ends nothing: the line is lost."""
 
@@ -170,9 +189,8 @@ class _Log(io.RawIOBase):
         """Write DATA, if that is possible; a file that is full makes room for a new one."""
         try:
             if self._file and os.fstat(2).st_size > LOG_LIMIT:
-                os.replace(self._file, f"{self._file}.1")  # noqa: PTH105, as above
-                _open_log(self._file)
-                os.dup2(2, 1)
+                with contextlib.suppress(OSError):  # On Windows others may use it.
+                    _put_log_aside(self._file)
             return os.write(2, data)
         except OSError:
             return len(data)
