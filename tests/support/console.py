@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a command until it is ready, and end it as the keyboard does.
 
-    python console.py EVENT COMMAND...
+    python console.py [--after SECONDS] [--once FILE] EVENT COMMAND...
 
-starts COMMAND, waits for its first line, sends EVENT (SIGINT, SIGTERM or, on Windows, SIGBREAK),
-and prints its status, the seconds that it took to end, and what it wrote on standard error.
+starts COMMAND, waits for its first line, or until FILE is there, and sends EVENT (SIGINT, SIGTERM
+or, on Windows, SIGBREAK), SECONDS after that.  It prints the command's status, the seconds that it
+took to end, and what it wrote on standard error.  EVENT may be several, "SIGINT,SIGTERM".
 
 On Windows Ctrl-C and Ctrl-Break go to every process of a console: run this in one of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
+import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
-
-KEEP: list[object] = []  # What Windows calls must not be collected.
+from pathlib import Path
 
 
 def send(child: subprocess.Popen[str], event: str) -> None:
@@ -26,26 +26,42 @@ def send(child: subprocess.Popen[str], event: str) -> None:
     if sys.platform != "win32":
         child.send_signal(signal.Signals[event])
         return
-    KEEP.append(ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)(lambda _event: 1))
-    ctypes.WinDLL("kernel32").SetConsoleCtrlHandler(KEEP[0], 1)
+    # It goes to this process, too, in a thread that may run while Python ends: no handler of ours.
+    signal.signal(signal.Signals[event], signal.SIG_IGN)
     code = {"SIGINT": signal.CTRL_C_EVENT, "SIGBREAK": signal.CTRL_BREAK_EVENT}[event]
     os.kill(0, code)
 
 
+def wait_until_ready(child: subprocess.Popen[str], file: Path | None) -> None:
+    """Return once CHILD has written its first line or, if it is given, made FILE."""
+    if file is None:
+        assert child.stdout is not None
+        child.stdout.readline()
+        return
+    while not file.exists() and child.poll() is None:
+        time.sleep(0.002)
+
+
 def main() -> None:
     """Run as the module's docstring says."""
-    event, *command = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--after", type=float, default=0.0)
+    parser.add_argument("--once", type=Path)
+    parser.add_argument("events")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
     with subprocess.Popen(
-        command,
+        options.command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
+        wait_until_ready(child, options.once)
+        time.sleep(options.after)  # What runs then differs: the caller wants that.
         start = time.monotonic()
-        send(child, event)
+        for event in options.events.split(","):
+            send(child, event)
         try:
             _, errors = child.communicate(timeout=20)
         except subprocess.TimeoutExpired:

@@ -24,12 +24,16 @@ def open_streams() -> None:
 
     Else the next files and sockets that are opened would be taken for them.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004
-        pass
-    os.close(descriptor)
+    nothing = os.open(os.devnull, os.O_RDWR)
     for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
+        try:
+            os.fstat(number)  # On Windows the number is never free, but may be of no file.
+        except OSError:
+            os.dup2(nothing, number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if nothing > 2:  # noqa: PLR2004
+        os.close(nothing)
 
 
 class _End:
