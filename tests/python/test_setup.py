@@ -10,16 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, SUPPORT
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-TOOLS = ["sh", "dirname", "id", "sed", "grep", "head", "tail", "mktemp", "rm", "cat", "env"]
+TOOLS = ["sh", "dirname", "id", "sed", "grep", "head", "tail", "mktemp", "rm", "cat", "env", "tr"]
+PYTHON = Path(sys.executable).as_posix()
+# What Python needs on Windows, and what tells busybox, if that is the shell, to run our `id'.
+KEPT = ["SYSTEMROOT", "BB_OVERRIDE_APPLETS"]
 PASTE = "sudo apt-get update && sudo apt-get install -y --no-install-recommends"
 
 pytestmark = pytest.mark.skipif(
@@ -33,8 +33,7 @@ def machine(tmp_path: Path) -> Path:
     directory = tmp_path / "my 机" / "bin"
     directory.mkdir(parents=True)
     for tool in TOOLS:
-        if found := shutil.which(tool):
-            (directory / tool).symlink_to(found)
+        link(directory, tool)
     program(directory / "apt-get", "exit 1")
     program(directory / "id", "echo 1000")
     return directory
@@ -43,8 +42,29 @@ def machine(tmp_path: Path) -> Path:
 def program(file: Path, body: str) -> None:
     """Make FILE a shell script."""
     file.unlink(missing_ok=True)
-    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8", newline="\n")
     file.chmod(0o755)
+
+
+def link(directory: Path, name: str, target: str | None = None) -> None:
+    """Let NAME in DIRECTORY run TARGET, or that program of this machine.
+
+    By a script: not everybody may make links on Windows.
+    """
+    if found := target or shutil.which(name):
+        program(directory / name, f'exec "{Path(found).as_posix()}" "$@"')
+
+
+def shell(
+    script: Path | str, *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run SCRIPT in CWD with ARGUMENTS, and nothing but ENVIRONMENT and what Windows needs."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return subprocess.run(
+        [shutil.which("sh") or "sh", str(script), *arguments],
+        env={**kept, **environment}, cwd=cwd, stdin=subprocess.DEVNULL,
+        capture_output=True, encoding="utf-8", timeout=60, check=False,
+    )  # fmt: skip
 
 
 def python_of(version: str) -> str:
@@ -54,15 +74,7 @@ def python_of(version: str) -> str:
 
 def need(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run need.sh with the MACHINE's programs."""
-    return subprocess.run(
-        [str(SUPPORT / "need.sh"), *arguments],
-        env={"PATH": str(machine)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return shell(SUPPORT / "need.sh", *arguments, PATH=str(machine))
 
 
 def emacs(machine: Path) -> None:
@@ -70,7 +82,7 @@ def emacs(machine: Path) -> None:
     found = shutil.which(os.environ.get("EMACS", "emacs"))
     if not found:
         pytest.skip("needs emacs (Debian: emacs-nox)")
-    program(machine / "emacs", f'exec "{found}" "$@"')
+    link(machine, "emacs", found)
 
 
 def test_all_that_is_missing_is_named_in_one_line(machine: Path) -> None:
@@ -112,7 +124,7 @@ def test_a_python_too_old_after_an_installation_names_what_helps(machine: Path) 
     body = python_of("3.9.2").replace("$*", "\\$*")
     script = f'test "$1" = update || printf \'%s\\n\' "#!/bin/sh" "{body}" >"{machine}/python3"'
     program(machine / "apt-get", f'{script}\nchmod 755 "{machine}/python3" 2>/dev/null || true')
-    (machine / "chmod").symlink_to(shutil.which("chmod") or "")
+    link(machine, "chmod")
     run = need(machine, "python3")
     assert run.returncode == 1
     lines = run.stderr.splitlines()
@@ -125,17 +137,31 @@ def test_a_python_too_old_after_an_installation_names_what_helps(machine: Path) 
 def test_another_python_of_the_path_is_found(machine: Path) -> None:
     emacs(machine)
     program(machine / "python3", python_of("3.9.2"))
-    (machine / "python3.12").symlink_to(sys.executable)
+    link(machine, "python3.12", sys.executable)
     run = need(machine, "python3")
     assert (run.returncode, run.stdout) == (0, "python3.12\n"), run.stderr
 
 
+def test_what_windows_launcher_names_is_found_and_has_no_return(machine: Path) -> None:
+    emacs(machine)
+    program(machine / "python3", "exit 1")
+    # A program of Windows ends its lines by return and newline.
+    text = 'import sys; sys.stdout.reconfigure(newline="\\r\\n"); exec(sys.argv[1])'
+    program(machine / "py", f'exec "{PYTHON}" -c \'{text}\' "$3"')
+    run = need(machine, "python3")
+    assert (run.returncode, Path(run.stdout.strip())) == (0, Path(PYTHON)), run.stderr
+
+
+def test_a_python_too_old_is_named_without_a_return(machine: Path) -> None:
+    emacs(machine)
+    answer = 'case "$*" in --version) printf "Python 3.9.2\\r\\n" ;; *version_info*) exit 1 ;; esac'
+    program(machine / "python3", answer)
+    run = need(machine, "python3")
+    assert "Python 3.9.2, and dualstack needs" in run.stderr
+
+
 def test_an_emacs_that_does_not_run_is_named(machine: Path) -> None:
-    run = subprocess.run(
-        [str(SUPPORT / "need.sh")],
-        env={"PATH": str(machine), "EMACS": "/no such/emacs"},
-        cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    run = shell(SUPPORT / "need.sh", PATH=str(machine), EMACS="/no such/emacs")
     assert run.returncode == 1
     assert run.stderr.count("\n") == 1
     assert "/no such/emacs does not run" in run.stderr
@@ -143,11 +169,7 @@ def test_an_emacs_that_does_not_run_is_named(machine: Path) -> None:
 
 def test_a_directory_that_cannot_be_written_is_named(machine: Path, tmp_path: Path) -> None:
     # A directory without lisp is not writable to anybody, root included.
-    run = subprocess.run(
-        [str(SUPPORT / "need.sh")],
-        env={"PATH": str(machine)},
-        cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    run = shell(SUPPORT / "need.sh", cwd=tmp_path, PATH=str(machine))
     assert run.returncode == 1
     assert run.stderr.count("\n") == 1
     assert "cannot be written" in run.stderr
@@ -157,7 +179,7 @@ def windows_environment(directory: Path, log: Path) -> Path:
     """Make DIRECTORY an environment as Windows has them; what its Python is told goes to LOG."""
     python = directory / "Scripts" / "python.exe"
     python.parent.mkdir(parents=True)
-    program(python, f'echo "$*" >>"{log}"\nexec "{sys.executable}" "$@"')
+    program(python, f'echo "$*" >>"{log.as_posix()}"\nexec "{PYTHON}" "$@"')
     return python
 
 
@@ -191,21 +213,18 @@ def test_an_environment_of_windows_is_used(tmp_path: Path) -> None:
 
 def test_an_environment_is_made_as_windows_makes_it(machine: Path, tmp_path: Path) -> None:
     emacs(machine)
-    (machine / "cp").symlink_to(shutil.which("cp") or "")
+    link(machine, "cp")
     log = tmp_path / "log"
     python = windows_environment(tmp_path / "prepared", log)
     # It is told to install packages and to change a note of pip's, and only keeps that.
-    program(python, f'echo "$*" >>"{log}"')
+    program(python, f'echo "$*" >>"{log.as_posix()}"')
     program(
         machine / "python3",
-        f'case "$*" in "-m venv"*) exec cp -r "{tmp_path}/prepared" "$4" ;; esac\n'
-        f'exec "{sys.executable}" "$@"',
+        f'case "$*" in "-m venv"*) exec cp -r "{tmp_path.as_posix()}/prepared" "$4" ;; esac\n'
+        f'exec "{PYTHON}" "$@"',
     )
-    run = subprocess.run(
-        [str(SUPPORT / "make-venv.sh"), "python3", str(tmp_path / "made")],
-        env={"PATH": str(machine)}, cwd=ROOT, capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
+    made = (tmp_path / "made").as_posix()
+    run = shell(SUPPORT / "make-venv.sh", "python3", made, PATH=str(machine))
     assert run.returncode == 0, run.stderr
     told = log.read_text().splitlines()
     assert len(told) == 3
@@ -215,11 +234,7 @@ def test_an_environment_is_made_as_windows_makes_it(machine: Path, tmp_path: Pat
 
 def test_a_full_or_missing_place_for_files_is_named(machine: Path, tmp_path: Path) -> None:
     for place in (str(tmp_path / "none"), "/dev/null"):
-        run = subprocess.run(
-            [str(SUPPORT / "need.sh")],
-            env={"PATH": str(machine), "TMPDIR": place},
-            cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
+        run = shell(SUPPORT / "need.sh", PATH=str(machine), TMPDIR=place)
         assert run.returncode == 1
         assert run.stderr.count("\n") == 1
         assert f"{place} cannot be written, or is full" in run.stderr
@@ -229,13 +244,10 @@ def test_a_folder_that_setuptools_cannot_take_is_named(tmp_path: Path) -> None:
     for name in ("a{b}", "a $b"):
         clone = tmp_path / name
         (clone / "lisp").mkdir(parents=True)
-        run = subprocess.run(
-            [str(SUPPORT / "make-venv.sh"), sys.executable, ".venv"],
-            cwd=clone, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
+        run = shell(SUPPORT / "make-venv.sh", sys.executable, ".venv", cwd=clone, **os.environ)
         assert run.returncode == 1
         assert run.stderr.count("\n") == 1
-        assert f"{clone} for variables; move the clone" in run.stderr
+        assert f"{clone.name} for variables; move the clone" in run.stderr
         assert not (clone / ".venv").exists()
 
 
@@ -267,8 +279,11 @@ def test_what_leads_programs_astray_stays_outside() -> None:
 
 def test_scripts_find_their_clone_whatever_cdpath_says(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
+    bash = shutil.which("bash")
+    if not bash:
+        pytest.skip("needs bash")
     run = subprocess.run(
-        ["tests/fresh.sh", "--nonsense"],
+        [bash, "tests/fresh.sh", "--nonsense"],
         env={**os.environ, "CDPATH": str(tmp_path)},
         cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip

@@ -42,7 +42,7 @@ missing() {
 }
 
 too_old() {
-  fail "$1 is $("$1" --version 2>&1), and dualstack needs Python 3.10 or later; get one by uv (uv python install 3.13, then" \
+  fail "$1 is $("$1" --version 2>&1 | tr -d '\r'), and dualstack needs Python 3.10 or later; get one by uv (uv python install 3.13, then" \
     'make PYTHON="$(uv python find 3.13)") or by pyenv (pyenv install 3.13, then make PYTHON="$(pyenv prefix 3.13)/bin/python")'
 }
 

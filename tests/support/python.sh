@@ -8,9 +8,10 @@ find_python() {
     return
   fi
   [ "$1" = python3 ] || return 1
-  # py is Windows' launcher; python3 is often a stub there that only names the store.
+  # py is Windows' launcher; python3 is often a stub there that only names the store.  What a program
+  # prints there ends in a return, which would stay.
   for candidate in python3.14 python3.13 python3.12 python3.11 python3.10 python \
-    "$(py -3 -c 'import sys; print(sys.executable)' 2>/dev/null || true)" \
+    "$(py -3 -c 'import sys; print(sys.executable, end="")' 2>/dev/null || true)" \
     "$(uv python find --offline '>=3.10' 2>/dev/null || true)"; do
     if [ -n "$candidate" ] && python_suits "$candidate"; then
       echo "$candidate"
