@@ -72,6 +72,32 @@ Aktive Verbindungen
                    (:family ipv6 :address "::" :any t :pid 1044 :program nil)
                    (:family ipv6 :address "fe80::1c5b:9d2" :any nil :pid 1045 :program nil)))))
 
+(dualstack-deftest dualstack-diagnose-netstat-in-code-pages ()
+  "What netstat and tasklist print is read, whatever its code page is taken for."
+  (pcase-dolist (`(,page ,title ,state ,nothing)
+                 '((cp850 "Aktive Verbindungen" "ABHÖREN" "INFORMATION: Es werden keine Aufgaben")
+                   (cp850 "Connexions actives" "À L'ÉCOUTE" "Information : aucune tâche en cours")
+                   (cp936 "活动连接" "侦听" "信息: 没有运行的任务匹配指定标准。")
+                   (cp932 "アクティブな接続" "待ち受け" "情報: 指定された条件に一致するタスクは")))
+    (dolist (taken-for (list page 'utf-8 'windows-1252 'cp936))
+      (cl-flet ((printed (text function &rest args)
+                  (apply #'dualstack-diagnose-test-printed
+                         (decode-coding-string (encode-coding-string text page) taken-for)
+                         function args)))
+        (should (equal (printed (concat "\r\n" title "\r\n\r\n"
+                                        "  TCP    127.0.0.1:8080         0.0.0.0:0              "
+                                        state "         5820\r\n"
+                                        "  TCP    [::1]:8080             [::]:0                 "
+                                        state "         44\r\n")
+                                #'dualstack-diagnose-listeners--parse-netstat 8080)
+                       '((:family ipv4 :address "127.0.0.1" :any nil :pid 5820 :program nil)
+                         (:family ipv6 :address "::1" :any nil :pid 44 :program nil))))
+        (should (equal "a b.exe"
+                       (printed (format "\"a b.exe\",\"5820\",\"%s\",\"1\",\"18.332 K\"\r\n" title)
+                                #'dualstack-diagnose-listeners--parse-tasklist 5820)))
+        (should-not (printed (concat nothing "\r\n")
+                             #'dualstack-diagnose-listeners--parse-tasklist 5820))))))
+
 (dualstack-deftest dualstack-diagnose-netstat-of-wine ()
   "What Wine prints, as it was captured, has no process; that is no hindrance."
   (should (equal (dualstack-diagnose-test-printed "\r
