@@ -266,14 +266,23 @@ def test_mutilated_expressions_are_a_value_or_the_one_error() -> None:
         assert to_sexp(read(again)) == again
 
 
+# Windows counts processor time in ticks of 16 ms: what is measured there takes at least ten.
+LEAST = 0.16 if sys.platform == "win32" else 0.0
+
+
 def seconds(function: Callable[[Any], Any], argument: Any, rounds: int = 5) -> float:
     """Return the least of several processor times of FUNCTION for ARGUMENT, in seconds."""
-    times = []
-    for _ in range(rounds):
+
+    def once() -> float:
         start = time.thread_time()
-        function(argument)
-        times.append(time.thread_time() - start)
-    return min(times)
+        calls = passed = 0.0
+        while not calls or passed < LEAST:
+            function(argument)
+            calls += 1
+            passed = time.thread_time() - start
+        return passed / calls
+
+    return min(once() for _ in range(rounds))
 
 
 def rows(count: int) -> list[Any]:
@@ -282,8 +291,7 @@ def rows(count: int) -> list[Any]:
 
 def test_the_encoder_is_faster_than_sexpdata() -> None:
     value = rows(3000)
-    times = 2 if sys.platform == "win32" else 4  # 5 by the benchmark, 3 to 4 under Wine
-    assert seconds(sexpdata.dumps, value, 20) > times * seconds(to_sexp, value, 20)
+    assert seconds(sexpdata.dumps, value, 20) > 4 * seconds(to_sexp, value, 20)  # It is 5 to 8.
 
 
 def test_the_decoder_is_no_slower_than_sexpdata() -> None:

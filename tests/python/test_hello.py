@@ -182,12 +182,9 @@ def test_bad_port(port: str) -> None:
 def test_on_a_host_without_ipv6() -> None:
     wrapper = own_host("ipv6/conf/all/disable_ipv6 1")
     with started(*wrapper, *command_line("hello")) as server:
-        port = server.port
-        server.terminate()
-        _, errors = server.communicate(timeout=30)
-        assert server.returncode == 0
+        _, errors = terminated(server)
         assert errors == (
-            f"dualstack-epc: hello at 127.0.0.1:{port}; this machine has no ipv6 loopback\n"
+            f"dualstack-epc: hello at 127.0.0.1:{server.port}; this machine has no ipv6 loopback\n"
         )
     run = subprocess.run(
         [*wrapper, *command_line("hello", "--family", "ipv6")],

@@ -201,7 +201,7 @@ class Name(str):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (pathlib.Path("/tmp/ä"), '"/tmp/ä"'),
+        (pathlib.PurePosixPath("/tmp/ä"), '"/tmp/ä"'),
         (pathlib.PureWindowsPath("C:/x"), '"C:\\\\x"'),
         (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc), '"2026-01-02T03:04:05+00:00"'),
         (dt.date(2026, 1, 2), '"2026-01-02"'),

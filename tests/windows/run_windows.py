@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run all tests in a Windows Emacs and a Windows Python, and end with one line of counts.
 
-    [EMACS_W32="COMMAND" PYTHON_W32="COMMAND" WINDOWS_NET="COMMAND"] [WINDOWS_TOOLS=DIRECTORY] \
-        python tests/windows/run_windows.py [--only REGEXP] [--ert-only] [--pytest-only] [FILE...]
+    [EMACS_W32="COMMAND" PYTHON_W32="COMMAND" SHELL_W32=DIRECTORY WINDOWS_NET="COMMAND"] \
+        [WINDOWS_TOOLS=DIRECTORY] python tests/windows/run_windows.py [--only REGEXP] [--ert-only] [--pytest-only] [FILE...]
 
 On Windows itself the two are `emacs` and the Python that runs this, if nothing else is said.  On
 another system they run under Wine, and WINDOWS_NET runs a command on a host whose loopback refuses
 as slowly as Windows' does; everything then happens on one such host.
 
 What is not said is built, once, by the programs in WINDOWS_TOOLS, into .cache/windows:
-`windows-emacs build DIRECTORY` and `windows-python build DIRECTORY`, which `run DIRECTORY ARGUMENTS`
-then runs, and `windows-net COMMAND`.
+`windows-emacs build DIRECTORY` and `windows-python build DIRECTORY VERSION REQUIREMENT...`, which
+`run DIRECTORY ARGUMENTS` then runs, and `windows-net COMMAND`.
+
+SHELL_W32 is where a sh.exe for Windows is, such as Git's or busybox, and if there is one a make.exe:
+without, the tests of our shell scripts are skipped.  On Windows it is that of the path.
+
+Under Wine one such run at a time can use what is in .cache/windows: that host has its own numbers
+of processes, and one wineserver would take those of two for the same.
 
 Each file of tests, ERT's and pytest's, runs in a process of its own with a time limit.  They run in
 a copy of the tree, as the compiled Lisp is that Emacs's own.  FILEs are names of such files without
@@ -25,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import os
 import re
 import shlex
@@ -35,12 +42,12 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -50,9 +57,25 @@ TIME_LIMIT = 600  # seconds for one file
 TEST_LIMIT = 240  # seconds for one test of pytest: Wine needs four times as long
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
 BUILT = ROOT / ".cache/windows"
-COPIED = ["lisp", "python", "tests", "README.org", "README.zh-CN.org", "NEWS.org", "LICENSE", ".ci"]
+COPIED = [
+    "Makefile",
+    "lisp",
+    "python",
+    "tests",
+    "README.org",
+    "README.zh-CN.org",
+    "NEWS.org",
+    "LICENSE",
+    ".ci",
+]
+# What tests install from the index, which that host cannot reach.
+FETCHED = ["mistune>=3", "six", "uv"]
+PYTHON_VERSION = "3.12"
 # The ports of WINDOWS_NET that answer nothing: at 127.0.0.1, at ::1, and at both.
 SILENT = "41101 41100 41102"
+# Sizes of file systems that get full, and a setting: for the tests that need a host like that.
+DISKS = ["8k", "200k"]
+NO_IPV6 = "ipv6/conf/all/disable_ipv6 1"
 # What its hosts file has, and what is added for the tests of names that are looked up.
 LOCALHOST = ["::1 localhost", "127.0.0.1 localhost"]
 HOSTS = [
@@ -105,11 +128,15 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Windows:
-    """The two programs, and the copy of the tree in the directory `tree` that they work in."""
+    """The two programs, and the copy of the tree in the directory `tree` that they work in.
+
+    `chosen` are options that choose tests of pytest.
+    """
 
     emacs: list[str]
     python: list[str]
     tree: Path
+    chosen: list[str] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Copy the tree and set it up."""
@@ -214,6 +241,7 @@ class Windows:
             *self.python, "-m", "pytest", "-c", "python/pyproject.toml", "--rootdir", ".",
             "--no-header", "-p", "no:cacheprovider", "--junit-xml=report.xml", "-v",
             "-o", "addopts=--strict-markers", f"--timeout={TEST_LIMIT}", file,
+            *self.chosen,
         ]  # fmt: skip
         if only:
             command += ["--only", only]
@@ -248,6 +276,25 @@ def run_twice(
     return counts
 
 
+def run_files(
+    windows: Windows,
+    run_file: Callable[[str, str | None], tuple[Counts, list[str]]],
+    patterns: tuple[str, ...],
+    options: argparse.Namespace,
+    total: Counts,
+) -> None:
+    """Run by RUN_FILE the files of tests that match PATTERNS and OPTIONS; add to TOTAL."""
+    for pattern in patterns:
+        for path in sorted((windows.tree / "tests").glob(pattern)):
+            if options.files and path.name not in options.files:
+                continue
+            began = time.monotonic()
+            counts = run_twice(run_file, path.relative_to(windows.tree).as_posix(), options.only)
+            took = time.monotonic() - began
+            print(f"  {path.stem:<32} {counts}, {took:.0f} s", flush=True)
+            total.add(counts)
+
+
 def commands() -> tuple[list[str], list[str]]:
     """Return the commands that run the two programs; exit if they can neither be had nor built."""
     emacs, python = os.environ.get("EMACS_W32"), os.environ.get("PYTHON_W32")
@@ -262,23 +309,59 @@ def commands() -> tuple[list[str], list[str]]:
             )
         # Emacs first: it makes what both share.
         emacs = emacs or build(tools / "windows-emacs", "emacs/src/emacs.pdmp")
-        python = python or build(tools / "windows-python", "windows-python")
+        python = python or build(
+            tools / "windows-python", "windows-python", PYTHON_VERSION, *requirements()
+        )
         if (tools / "windows-net").exists():
             os.environ.setdefault("WINDOWS_NET", shlex.quote(str(tools / "windows-net")))
     # Where this starts itself anew, nothing is asked again.
     os.environ.update(EMACS_W32=emacs, PYTHON_W32=python)
+    if shell := os.environ.get("SHELL_W32"):
+        os.environ.update(WINEPATH=windows_name(shell), BB_OVERRIDE_APPLETS="id")
+    if os.environ.get("WINDOWS_NET"):
+        fetch()
     return shlex.split(emacs), shlex.split(python)
 
 
-def build(tool: Path, last: str) -> str:
-    """Return the command of what TOOL builds; build it unless the file LAST is there."""
+def windows_name(file: Path | str) -> str:
+    """Return what FILE is called under Wine."""
+    return "z:" + str(Path(file).resolve()).replace("/", "\\")
+
+
+def requirements() -> list[str]:
+    """Return what that Python needs for the tests."""
+    needed = []
+    for line in importlib.metadata.requires("dualstack-epc") or ():
+        name = line.partition(";")[0].strip()
+        if not name.startswith(("dualstack-epc", "ruff")):
+            needed.append(name)
+    return needed
+
+
+def fetch() -> None:
+    """Have pip find what tests install, by the environment; fetch it once, if there is a network."""
+    wheels = BUILT / "wheels"
+    if not wheels.exists():
+        status = subprocess.run(
+            [sys.executable, "-m", "pip", "-q", "download", "--dest", wheels.with_suffix(".new"),
+             "--only-binary", ":all:", "--platform", "win_amd64",
+             "--python-version", PYTHON_VERSION, *FETCHED],
+            check=False,
+        ).returncode  # fmt: skip
+        if status == 0:
+            wheels.with_suffix(".new").rename(wheels)
+    os.environ["PIP_FIND_LINKS"] = windows_name(wheels)
+
+
+def build(tool: Path, last: str, *arguments: str) -> str:
+    """Return the command of what TOOL builds by ARGUMENTS, unless the file LAST is there."""
     if not (BUILT / last).exists():
         print(f"Building with {tool.name} into {BUILT} (once; some minutes)...", flush=True)
         BUILT.mkdir(parents=True, exist_ok=True)
         log = BUILT / f"{tool.name}.log"
         with log.open("w") as output:
             status = subprocess.run(
-                [tool, "build", BUILT], stdin=subprocess.DEVNULL, stdout=output,
+                [tool, "build", BUILT, *arguments], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, check=False,
             ).returncode  # fmt: skip
         if status != 0:
@@ -297,12 +380,37 @@ def enter_host() -> None:
         os.execvp(words[0], [*words, sys.executable, *sys.argv])
 
 
+def on_own_host() -> bool:
+    """Return whether this is the host that WINDOWS_NET makes, which may be changed."""
+    hosts = os.environ.get("DUALSTACK_HOSTS") and Path("/etc/hosts").read_text().splitlines()
+    return hosts in (LOCALHOST, HOSTS)
+
+
 def add_hosts() -> None:
-    """Add the names of HOSTS to the hosts file of the host that WINDOWS_NET has made."""
-    file = Path("/etc/hosts")
-    # Only there: that of the machine is not touched.
-    if os.environ.get("DUALSTACK_HOSTS") and file.read_text().splitlines() == LOCALHOST:
-        file.write_text("".join(f"{line}\n" for line in HOSTS))
+    """Add the names of HOSTS to the hosts file."""
+    Path("/etc/hosts").write_text("".join(f"{line}\n" for line in HOSTS))
+
+
+@contextlib.contextmanager
+def disks(directory: Path) -> Iterator[None]:
+    """Have small file systems below DIRECTORY, and say in the environment where they are."""
+    for size in DISKS:
+        (directory / size).mkdir(parents=True)
+        options = ["-t", "tmpfs", "-o", f"size={size}", "none"]
+        subprocess.run(["mount", *options, directory / size], check=True)
+    os.environ["DUALSTACK_SMALL_DISKS"] = windows_name(directory)
+    try:
+        yield
+    finally:
+        for size in DISKS:
+            subprocess.run(["umount", directory / size], check=False)
+
+
+def end_ipv6() -> None:
+    """Turn IPv6 off, and say so in the environment."""
+    setting, value = NO_IPV6.split(" ")
+    Path("/proc/sys/net", setting).write_text(value)
+    os.environ["DUALSTACK_OWN_HOST"] = NO_IPV6
 
 
 def main() -> None:
@@ -316,31 +424,27 @@ def main() -> None:
     options = parser.parse_args()
     emacs, python = commands()
     enter_host()
-    add_hosts()
     start = time.monotonic()
     lisp, py = Counts(), Counts()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        windows = Windows(emacs, python, Path(directory).resolve())
+    with contextlib.ExitStack() as stack:
+        directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        windows = Windows(emacs, python, Path(stack.enter_context(directory)).resolve())
         windows.prepare()
+        if on_own_host():
+            add_hosts()
+            stack.enter_context(disks(windows.tree / "disks"))
+            windows.chosen = ["-k", "not without_ipv6"]
         if options.bench:
             sys.exit(windows.bench())
-        for total, one, patterns in [
-            (
-                lisp,
-                windows.ert,
-                () if options.pytest_only else ("lisp/*-test.el", "windows/*-test.el"),
-            ),
-            (py, windows.pytest, () if options.ert_only else ("python/test_*.py",)),
-        ]:
-            for pattern in patterns:
-                for path in sorted((windows.tree / "tests").glob(pattern)):
-                    if options.files and path.name not in options.files:
-                        continue
-                    began = time.monotonic()
-                    counts = run_twice(one, path.relative_to(windows.tree).as_posix(), options.only)
-                    took = time.monotonic() - began
-                    print(f"  {path.stem:<32} {counts}, {took:.0f} s", flush=True)
-                    total.add(counts)
+        if not options.pytest_only:
+            run_files(windows, windows.ert, ("lisp/*-test.el", "windows/*-test.el"), options, lisp)
+        if not options.ert_only:
+            run_files(windows, windows.pytest, ("python/test_*.py",), options, py)
+            if on_own_host():
+                end_ipv6()
+                windows.chosen = ["-k", "without_ipv6"]
+                files = ("python/test_hello.py", "python/test_listener.py", "python/test_server.py")
+                run_files(windows, windows.pytest, files, options, py)
     both = Counts()
     both.add(lisp)
     both.add(py)
