@@ -139,16 +139,17 @@ def emacs(directory: Path, *arguments: str, timeout: float = 30) -> str:
     )
     # Emacs ends its children by SIGHUP, which those of nohup ignore.
     end = "(add-hook 'kill-emacs-hook (lambda () (mapc #'delete-process (process-list))))"
-    run = subprocess.run(
-        [
-            program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-L", str(directory),
-            "--eval", options, "--eval", end,
-            *arguments,
-        ],
-        cwd=directory, capture_output=True, text=True, check=False,
-        timeout=timeout * (4 if sys.platform == "win32" else 1),  # Wine is slow to start it.
-    )  # fmt: skip
-    return run.stdout + run.stderr
+    # Into files: under Wine its desktop, which an Emacs starts, would keep pipes open.
+    files = [directory / "output", directory / "errors"]
+    command = [program, "-Q", "--batch", "-L", str(ROOT / "lisp"), "-L", str(directory)]
+    with files[0].open("wb") as output, files[1].open("wb") as errors:
+        subprocess.run(
+            [*command, "--eval", options, "--eval", end, *arguments],
+            cwd=directory, stdout=output, stderr=errors, check=False,
+            timeout=timeout * (4 if sys.platform == "win32" else 1),  # Wine is slow to start it.
+        )  # fmt: skip
+    text = "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+    return text.replace("\r\n", "\n")
 
 
 def lisp(value: object) -> str:
