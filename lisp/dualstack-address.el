@@ -63,6 +63,11 @@ FAMILY is `ipv4' or `ipv6' (RFC 5735 section 3, RFC 4291 section 2.5.3)."
   "Return non-nil if HOST is a name for this machine's loopback.
 These are localhost and names that end in .localhost, each with or without
 a final dot and in any case (RFC 6761 section 6.3)."
+  (or (equal host "localhost")          ; That is the usual one.
+      (dualstack-address--localhost-variant-p host)))
+
+(defun dualstack-address--localhost-variant-p (host)
+  "Return non-nil if HOST is a name as of `dualstack-localhost-p'."
   (let* ((length (length host))
          (end (if (and (> length 0) (eq (aref host (1- length)) ?.))
                   (1- length)
@@ -101,8 +106,9 @@ section 4).  `dualstack-policy' chooses the families.  A literal address
 stands for itself.  Signal an error if HOST has no address."
   (let ((port (or port 0)))
     (if (dualstack-localhost-p host)
-        (mapcar (lambda (family) (dualstack-loopback-address family port))
-                (dualstack-address--families))
+        (let (addresses)
+          (dolist (family (dualstack-address--families) (nreverse addresses))
+            (push (dualstack-loopback-address family port) addresses)))
       (mapcar (lambda (address)
                 (let ((copy (copy-sequence address)))
                   (aset copy (1- (length copy)) port)
@@ -210,7 +216,9 @@ It is read from the file that getservbyname reads; Lisp cannot call that."
 (defun dualstack-address--bare-host (host)
   "Return HOST without the brackets that URLs have round an IPv6 address.
 See RFC 3986 section 3.2.2."
-  (if (and (stringp host) (string-match "\\`\\[\\([^][]*:[^][]*\\)\\]\\'" host))
+  (if (and (stringp host)
+           (string-prefix-p "[" host)
+           (string-match "\\`\\[\\([^][]*:[^][]*\\)\\]\\'" host))
       (match-string 1 host)
     host))
 

@@ -21,7 +21,7 @@
 ;;; Commentary:
 
 ;; A synchronous `make-network-process' runs no timer, filter or sentinel of
-;; anybody.  `accept-process-output' runs all of them.  `dualstack-alone--progn' is
+;; anybody.  `accept-process-output' runs all of them.  `dualstack-alone--call' is
 ;; for a wait that must be like the former.
 ;;
 ;; 1. The lists of timers are empty meanwhile.
@@ -53,37 +53,43 @@ CONTACT is the list that Emacs keeps of it, and LENGTH its length."
   "What was collected: lists (COLLECTOR PROCESS STRING), oldest first.")
 
 (defvar dualstack-alone--depth 0
-  "How many calls of `dualstack-alone--progn' are waiting.")
+  "How many calls of `dualstack-alone--call' are waiting.")
 
-(defmacro dualstack-alone--progn (&rest body)
-  "Run BODY, which may wait, without anybody else's code; return its value.
-Processes that BODY makes are waited for as usual, if its waits name one of
-them.  It must run in the main thread; other threads are not held."
-  (declare (indent 0) (debug t))
-  `(dualstack-alone--call (lambda () ,@body)))
+;; Special variables, as a closure for what is to be done at the end takes longer
+;; than most of the rest.
+(defvar dualstack-alone--outside 0
+  "The `dualstack-alone--depth' outside the innermost `dualstack-alone--call'.")
 
-(defun dualstack-alone--call (function)
-  "Return what FUNCTION does, called as by `dualstack-alone--progn'."
-  (let ((depth dualstack-alone--depth)
-        (stopped nil))
+(defvar dualstack-alone--stopped nil
+  "The processes that the innermost `dualstack-alone--call' has stopped.")
+
+(defun dualstack-alone--call (function &rest arguments)
+  "Call FUNCTION, which may wait, with ARGUMENTS, without anybody else's code.
+Return its value.  Processes that it makes are waited for as usual, if its waits
+name one of them.  It must run in the main thread; other threads are not held."
+  (let ((dualstack-alone--outside dualstack-alone--depth)
+        (dualstack-alone--stopped nil))
     (unwind-protect
         (progn
           (let ((inhibit-quit t))
-            (setq dualstack-alone--depth (1+ depth))
-            (dolist (process (process-list))
-              (if (dualstack-alone--stoppable-p process)
-                  (progn (push process stopped)
-                         (stop-process process))
-                (dualstack-alone--collect process))))
+            (setq dualstack-alone--depth (1+ dualstack-alone--depth))
+            (mapc #'dualstack-alone--hold (process-list)))
           (let ((timer-list nil)
                 (timer-idle-list nil)
                 ;; Input waits for the end of the call, as in a system call.
                 (throw-on-input nil))
-            (funcall function)))
+            (apply function arguments)))
       (let ((inhibit-quit t))
-        (setq dualstack-alone--depth depth)
-        (mapc #'continue-process stopped)
+        (setq dualstack-alone--depth dualstack-alone--outside)
+        (mapc #'continue-process dualstack-alone--stopped)
         (dualstack-alone--release)))))
+
+(defun dualstack-alone--hold (process)
+  "Stop PROCESS, or collect what comes of it."
+  (if (dualstack-alone--stoppable-p process)
+      (progn (push process dualstack-alone--stopped)
+             (stop-process process))
+    (dualstack-alone--collect process)))
 
 (defun dualstack-alone--stoppable-p (process)
   "Return non-nil if Emacs can leave PROCESS alone without losing anything.

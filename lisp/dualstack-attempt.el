@@ -28,7 +28,9 @@
 
 (eval-when-compile (require 'cl-lib))
 
+;; A vector, as a record's type would be looked at whenever a slot is.
 (cl-defstruct (dualstack-attempt
+               (:type vector)
                (:constructor dualstack-attempt--make)
                (:conc-name dualstack-attempt--)
                (:predicate nil)
@@ -98,18 +100,19 @@ Inside a wait another one, of no time, has Emacs forget the descriptor first."
 That is `open', `listens' (someone listens, but the process is of no use),
 `unknown' (nothing is known yet, and the process is of no use), or a string
 that says why it failed."
-  (let ((code (and (string-match "\\`failed with code \\([0-9]+\\)\n" event)
-                   (string-to-number (match-string 1 event)))))
-    (cond ((string-prefix-p "open" event) 'open)
-          ((not (eq system-type 'windows-nt))
-           (dualstack-attempt--event-reason event code))
-          ;; Emacs asks for an IPv6 peer's name with a buffer that is too
-          ;; short (WSAEFAULT), once TCP has connected.
-          ((and (eql code 14) (dualstack-attempt--ipv6-p attempt)) 'listens)
-          ;; WSAEWOULDBLOCK and WSAENOTCONN.
-          ((and (memql code '(10035 10057)) (dualstack-attempt--again-p attempt))
-           'unknown)
-          (t (dualstack-attempt--event-reason event code)))))
+  (if (string-prefix-p "open" event)
+      'open
+    (let ((code (and (string-match "\\`failed with code \\([0-9]+\\)\n" event)
+                     (string-to-number (match-string 1 event)))))
+      (cond ((not (eq system-type 'windows-nt))
+             (dualstack-attempt--event-reason event code))
+            ;; Emacs asks for an IPv6 peer's name with a buffer that is too
+            ;; short (WSAEFAULT), once TCP has connected.
+            ((and (eql code 14) (dualstack-attempt--ipv6-p attempt)) 'listens)
+            ;; WSAEWOULDBLOCK and WSAENOTCONN.
+            ((and (memql code '(10035 10057)) (dualstack-attempt--again-p attempt))
+             'unknown)
+            (t (dualstack-attempt--event-reason event code))))))
 
 (defconst dualstack-attempt--most-unknown 20
   "How often an attempt is dialled again because its outcome is unknown.")

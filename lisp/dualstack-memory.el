@@ -101,8 +101,8 @@ PEER is as of `dualstack-memory--peer'.  `dualstack-policy' must allow it."
 (defun dualstack-memory--remember (peer family)
   "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
   (dualstack-memory--note peer 'answered family)
-  (dolist (kind '(silent absent))
-    (when (eq family (dualstack-memory--recall peer kind))
+  (pcase-dolist (`(,kind . (,other . ,_)) (copy-sequence (gethash peer dualstack--memory)))
+    (when (and (eq other family) (memq kind '(silent absent)))
       (dualstack-memory--note peer kind nil))))
 
 (defun dualstack-memory--absent (peer family)
@@ -117,16 +117,15 @@ It is that of ADDRESSES, but for what is remembered."
   (dualstack-memory--judge)
   (let ((first (dualstack-remembered-family peer))
         (last (dualstack-memory--recall peer 'ended))
-        (rank nil))
+        firsts others lasts)
     (if (not (and (cdr addresses) (or first last)))
         addresses
-      (setq rank (lambda (address)
-                   (let ((family (dualstack-address--family address)))
-                     (cond ((eq family last) 2)
-                           ((eq family first) 0)
-                           (t 1)))))
-      (sort (copy-sequence addresses)
-            (lambda (a b) (< (funcall rank a) (funcall rank b)))))))
+      (dolist (address addresses)
+        (let ((family (dualstack-address--family address)))
+          (cond ((eq family last) (push address lasts))
+                ((eq family first) (push address firsts))
+                (t (push address others)))))
+      (nconc (nreverse firsts) (nreverse others) (nreverse lasts)))))
 
 ;;;###autoload
 (defun dualstack-forget (&optional host service)
@@ -153,6 +152,10 @@ next connection tries both families again."
   "Connections not older than `dualstack-memory--early', newest first.
 Each is a list (PROCESS PEER FAMILY START POSITION), START being a time as
 of `float-time' and POSITION that of the process mark then.")
+
+(defvar dualstack-memory--kept nil
+  "The last connection that its caller was seen to close first, not its peer.
+A list (PEER FAMILY EXPIRY), EXPIRY being a time as of `float-time', or nil.")
 
 (defvar dualstack-memory--timer nil
   "The timer that looks at `dualstack-memory--young', or nil.")
@@ -187,7 +190,7 @@ of `float-time' and POSITION that of the process mark then.")
       (pcase-let ((`(,process ,peer ,family ,start ,position) entry))
         (cond ((eq (process-status process) 'closed)
                (when (and (dualstack-memory--untouched-p process position)
-                          (dualstack-memory--ended-by-peer-p process)
+                          (dualstack-memory--ended-by-peer-p process peer family)
                           (dualstack-memory--other-p peer family))
                  (dualstack-memory--note peer 'ended family)))
               ((< (- now start) dualstack-memory--early)
@@ -202,14 +205,26 @@ of `float-time' and POSITION that of the process mark then.")
 One that has was served."
   (equal position (marker-position (process-mark process))))
 
-(defun dualstack-memory--ended-by-peer-p (process)
-  "Return non-nil if the peer of PROCESS, which is closed, has ended it.
+(defun dualstack-memory--ended-by-peer-p (process peer family)
+  "Return non-nil if PEER has ended PROCESS, which is closed, over FAMILY.
 Emacs's exit status tells, unless the caller has deleted PROCESS since.  Then
 its port does: the side that closes first keeps it for a while (TIME-WAIT, RFC
-9293 section 3.6.1), and nobody can listen there.  Windows allows that."
+9293 section 3.6.1), and nobody can listen there.  Windows allows that.  A look
+takes as long as a connect, so one that has shown that the caller closes first
+holds for `dualstack-memory--early'."
   (or (eq 256 (process-exit-status process))
       (and (not (eq system-type 'windows-nt))
-           (dualstack-memory--port-free-p (process-contact process :local)))))
+           (not (dualstack-memory--kept-p peer family))
+           (or (dualstack-memory--port-free-p (process-contact process :local))
+               (progn (setq dualstack-memory--kept
+                            (list peer family (+ (float-time) dualstack-memory--early)))
+                      nil)))))
+
+(defun dualstack-memory--kept-p (peer family)
+  "Return non-nil if PEER was seen to keep a connection over FAMILY lately."
+  (and (eq family (nth 1 dualstack-memory--kept))
+       (equal peer (nth 0 dualstack-memory--kept))
+       (< (float-time) (nth 2 dualstack-memory--kept))))
 
 (defun dualstack-memory--port-free-p (address)
   "Return non-nil if one can listen at ADDRESS, a vector with a port."

@@ -49,7 +49,9 @@
 
 ;;;; Structs
 
+;; A vector, as a record's type would be looked at whenever a slot is.
 (cl-defstruct (dualstack-race
+               (:type vector)
                (:constructor dualstack-race--make)
                (:conc-name dualstack-race--)
                (:predicate nil)
@@ -87,6 +89,11 @@ Nil makes blocking attempts, one address after the other.")
   "The race that waits for its sockets at this moment, or nil.
 Its sentinels may end the wait by a `throw'.")
 
+;; A special variable, as a closure for what is to be done at the end takes
+;; longer than most of the rest.
+(defvar dualstack-race--innermost nil
+  "The race that runs or steps at this moment, the innermost of them, or nil.")
+
 (defconst dualstack-race--look 0.001
   "Seconds for which sockets are looked at before the clock decides.")
 
@@ -102,21 +109,29 @@ a `select', which in w32proc.c takes the event away).")
 
 ;;;; Running a race
 
-(cl-defun dualstack-race--prepare (addresses args &key coding (attempt-delay 0.25)
-                                             timeout renew patience persist hold on-end)
+(defsubst dualstack-race--running-p (race)
+  "Return non-nil while RACE is undecided."
+  (eq (dualstack-race--state race) 'running))
+
+(defun dualstack-race--prepare (addresses args &rest options)
   "Return a race to ADDRESSES, in their order, that has not begun.
 ADDRESSES is a list as the ADDRESS of `dualstack-attempt'.  ARGS are
-keyword arguments for `make-network-process', CODING is a pair
-\(DECODING . ENCODING) of coding systems.  ATTEMPT-DELAY, TIMEOUT, RENEW and
-PATIENCE are in seconds; nil for the latter three means none.  PATIENCE, as
-long as RENEW at least, is for the silence that means that nobody listens.
-PERSIST and ON-END are as in the struct.  With HOLD it is begun by
-`dualstack-race--release'."
-  (let ((now (float-time)))
+keyword arguments for `make-network-process'.  OPTIONS are keywords and values:
+`:coding', a pair (DECODING . ENCODING) of coding systems; `:attempt-delay',
+`:timeout', `:renew' and `:patience', in seconds, where nil for the latter three
+means none, and `:patience', as long as `:renew' at least, is for the silence
+that means that nobody listens; `:persist' and `:on-end' as in the struct.  With
+`:hold' it is begun by `dualstack-race--release'."
+  (let ((now (float-time))
+        (hold (plist-get options :hold))
+        (timeout (plist-get options :timeout))
+        (renew (plist-get options :renew))
+        (patience (plist-get options :patience)))
     (dualstack-race--make
-     :args args :coding coding :addresses addresses :pending addresses
+     :args args :coding (plist-get options :coding) :addresses addresses :pending addresses
      :due (if hold nil now)
-     :delay attempt-delay :renew renew :persist persist :on-end on-end
+     :delay (or (plist-get options :attempt-delay) 0.25) :renew renew
+     :persist (plist-get options :persist) :on-end (plist-get options :on-end)
      :rounds (and patience (max 1 (round patience renew)))
      :timeout timeout
      :deadline (and timeout (not hold) (+ now timeout)))))
@@ -140,15 +155,15 @@ The arguments are those of `dualstack-race--prepare'.  If the race was won,
 ends the wait and the race's state is `cancelled'.
 
 A thread other than the main one dials the addresses blocking, in turn."
-  (let ((race (apply #'dualstack-race--prepare addresses args options)))
+  (let ((dualstack-race--innermost (apply #'dualstack-race--prepare addresses args options)))
     (unwind-protect
         (with-local-quit
           (if (and dualstack-race--nowait (dualstack-race--main-thread-p))
-              (dualstack-alone--progn (dualstack-race--wait race))
-            (dualstack-race--in-turn race)))
-      (when (dualstack-race--running-p race)
-        (dualstack-race--cancel race)))
-    race))
+              (dualstack-alone--call #'dualstack-race--wait dualstack-race--innermost)
+            (dualstack-race--in-turn dualstack-race--innermost)))
+      (when (dualstack-race--running-p dualstack-race--innermost)
+        (dualstack-race--cancel dualstack-race--innermost)))
+    dualstack-race--innermost))
 
 (defun dualstack-race--held-p (race)
   "Return non-nil if RACE is held, and has not begun."
@@ -166,10 +181,6 @@ A thread other than the main one dials the addresses blocking, in turn."
   "Return non-nil in the main thread."
   (or (not (fboundp 'current-thread))
       (eq (current-thread) main-thread)))
-
-(defun dualstack-race--running-p (race)
-  "Return non-nil while RACE is undecided."
-  (eq (dualstack-race--state race) 'running))
 
 (defun dualstack-race--cancel (race)
   "Close every attempt of RACE, the winner too; its ON-END is not called.
@@ -199,20 +210,17 @@ the race ask for, and begins to read."
 ;;;; Who steps
 
 (defun dualstack-race--wait (race)
-  "Step and wait in alternation until RACE is settled; `quit' cancels it."
-  (unwind-protect
-      (while (progn (dualstack-race--step race)
-                    (dualstack-race--running-p race))
-        (let ((attempt (car (dualstack-race--in-flight race)))
-              (seconds (dualstack-race--time-left race)))
-          (catch race
-            (let ((dualstack-race--waiting race))
-              ;; Given a process, Emacs goes on with nobody else's TLS
-              ;; handshakes and look-ups meanwhile.
-              (accept-process-output (dualstack-attempt--process attempt)
-                                     seconds)))))
-    (when (dualstack-race--running-p race)
-      (dualstack-race--cancel race))))
+  "Step and wait in alternation until RACE is settled."
+  (while (progn (dualstack-race--step race)
+                (dualstack-race--running-p race))
+    (let ((attempt (car (dualstack-race--in-flight race)))
+          (seconds (dualstack-race--time-left race)))
+      (catch race
+        (let ((dualstack-race--waiting race))
+          ;; Given a process, Emacs goes on with nobody else's TLS
+          ;; handshakes and look-ups meanwhile.
+          (accept-process-output (dualstack-attempt--process attempt)
+                                 seconds))))))
 
 (defun dualstack-race--in-turn (race)
   "Dial the addresses of RACE, blocking, one after the other.
@@ -254,13 +262,14 @@ Each takes as long as the system does."
   "Do in RACE what is to be done by now.
 A sentinel that runs inside a step only leaves its news to it."
   (unless (dualstack-race--busy race)
-    (let ((inhibit-quit t))
+    (let ((inhibit-quit t)
+          (dualstack-race--innermost race))
       (setf (dualstack-race--busy race) t)
       (unwind-protect
           (while (and (dualstack-race--running-p race)
                       (or (dualstack-race--read-news race)
                           (dualstack-race--act race (float-time)))))
-        (setf (dualstack-race--busy race) nil)))))
+        (setf (dualstack-race--busy dualstack-race--innermost) nil)))))
 
 (defun dualstack-race--in-flight (race)
   "Return the attempts of RACE that are not decided, oldest first."
@@ -277,17 +286,20 @@ A sentinel that runs inside a step only leaves its news to it."
 
 (defun dualstack-race--time-left (race)
   "Return the seconds until RACE is to step again, or nil if news will tell."
-  (let* ((flying (dualstack-race--in-flight race))
+  (let* ((looked (dualstack-race--looked race))
+         (deadline (and (not looked) (dualstack-race--deadline race)))
          (next (dualstack-race--next race))
-         (now (float-time))
-         (times (delq nil (list (and (not (dualstack-race--looked race))
-                                     (dualstack-race--deadline race))
-                                (cond ((dualstack-race--looked race))
-                                      (flying (and next (- next dualstack-race--look)))
-                                      (t (dualstack-race--due race)))
-                                (and (dualstack-race--lookups race)
-                                     (+ now dualstack-race--lookup-interval))))))
-    (and times (max 0 (- (apply #'min times) now)))))
+         (time (cond (looked)
+                     ((dualstack-race--in-flight race)
+                      (and next (- next dualstack-race--look)))
+                     (t (dualstack-race--due race))))
+         (now (float-time)))
+    (when deadline
+      (setq time (if time (min time deadline) deadline)))
+    (when (dualstack-race--lookups race)
+      (let ((look (+ now dualstack-race--lookup-interval)))
+        (setq time (if time (min time look) look))))
+    (and time (max 0 (- time now)))))
 
 (defun dualstack-race--act (race now)
   "Do one thing that is due in RACE at the time NOW; return nil if nothing is."
@@ -483,10 +495,10 @@ filter of t is replaced; it does when the process is continued."
       t)))
 
 (defun dualstack-race--lookups (race)
-  "Return the attempts of RACE whose address Emacs may still be looking up."
-  (cl-loop for attempt in (dualstack-race--in-flight race)
-           when (symbolp (dualstack-attempt--address attempt))
-           collect attempt))
+  "Return the attempts of RACE whose address Emacs may still be looking up.
+The addresses of a race are all of them names, or none is."
+  (and (symbolp (car (dualstack-race--addresses race)))
+       (dualstack-race--in-flight race)))
 
 (defun dualstack-race--check-lookups (race)
   "End the attempts of RACE whose host name turned out to have no address.

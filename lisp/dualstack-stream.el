@@ -83,13 +83,18 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are those of
 (defun dualstack-stream--open-plain (name buffer host service parameters)
   "Open a plain connection; the arguments are those of `open-network-stream'.
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
-  (let ((connect (lambda (buffer)
-                   (apply #'dualstack-make-network-process
-                          (dualstack-stream--args name buffer host service
-                                                  parameters)))))
-    (if (plist-get parameters :return-list)
-        (dualstack-stream--converse buffer 'plain parameters connect)
-      (funcall connect buffer))))
+  (if (plist-get parameters :return-list)
+      (dualstack-stream--converse
+       buffer 'plain parameters
+       (lambda (buffer)
+         (dualstack-stream--connect name buffer host service parameters)))
+    (dualstack-stream--connect name buffer host service parameters)))
+
+(defun dualstack-stream--connect (name buffer host service parameters)
+  "Return a plain connection, of which nothing was read.
+NAME, BUFFER, HOST, SERVICE and PARAMETERS are those of `open-network-stream'."
+  (apply #'dualstack-make-network-process
+         (dualstack-stream--args name buffer host service parameters)))
 
 (defun dualstack-stream--open-tls (name buffer host service parameters)
   "Open a TLS connection; the arguments are those of `open-network-stream'.

@@ -102,14 +102,13 @@ refuse at once.  See `dualstack-wait-for-port' for a server that is starting."
 
 (defun dualstack--check-options ()
   "Signal an error if an option has a value that it cannot have."
-  (pcase-dolist (`(,option ,value)
-                 `((dualstack-loopback-attempt-delay ,dualstack-loopback-attempt-delay)
-                   (dualstack-attempt-delay ,dualstack-attempt-delay)
-                   (dualstack-connect-timeout ,dualstack-connect-timeout)
-                   (dualstack-loopback-patience ,(or dualstack-loopback-patience 0))
-                   (dualstack-memory-lifetime ,dualstack-memory-lifetime)))
-    (unless (and (numberp value) (<= 0 value 1e6))
-      (user-error "Bad `%s' %S: set it to a number of seconds" option value))))
+  (dolist (option '(dualstack-loopback-attempt-delay dualstack-attempt-delay
+                    dualstack-connect-timeout dualstack-loopback-patience
+                    dualstack-memory-lifetime))
+    (let ((value (symbol-value option)))
+      (unless (or (and (numberp value) (<= 0 value 1e6))
+                  (and (null value) (eq option 'dualstack-loopback-patience)))
+        (user-error "Bad `%s' %S: set it to a number of seconds" option value)))))
 
 ;;;; Log and records
 
@@ -257,7 +256,7 @@ Anything else is for `make-network-process' alone."
                (dualstack-nowait--make #'make-network-process args)
              (apply #'make-network-process args)))
           ;; Only the system's resolver knows an IPv6 zone (RFC 4007).
-          ((string-match-p ":.*%" host)
+          ((and (not local) (string-match-p ":.*%" host))
            (apply #'make-network-process args))
           (t
            (dualstack--race args (dualstack--ordered-addresses host port))))))

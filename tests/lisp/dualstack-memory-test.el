@@ -90,6 +90,32 @@ while True:
         (accept-process-output nil 0.01)
         (should-not (dualstack-memory--recall port 'ended))))))
 
+;; A look at a port takes as long as a connect.
+(dualstack-deftest dualstack-memory-looks-at-few-ports ()
+  "Once a caller was seen to close first, its ports are not looked at for a while."
+  (skip-unless (not (eq system-type 'windows-nt)))
+  (dualstack-test-with-servers ((four 'ipv4))
+    (let* ((port (dualstack-test-port four))
+           (looks 0)
+           (count (lambda (&rest _) (setq looks (1+ looks))))
+           (connect (lambda ()
+                      (delete-process (dualstack-open-network-stream
+                                       "probe" nil "localhost" port))))
+           (dualstack-memory--kept (list port 'ipv4 (+ (float-time) 1000))))
+      (dualstack-memory--judge) ; Of other tests.
+      (advice-add 'dualstack-memory--port-free-p :before count)
+      (unwind-protect
+          (progn
+            (dotimes (_ 3) (funcall connect))
+            (dualstack-memory--judge)
+            (should (= looks 0))
+            (setq dualstack-memory--kept (list port 'ipv4 0))
+            (funcall connect)
+            (dualstack-memory--judge)
+            (should (= looks 1))
+            (should (< 0 (nth 2 dualstack-memory--kept))))
+        (advice-remove 'dualstack-memory--port-free-p count)))))
+
 (dualstack-deftest dualstack-memory-short-answers-are-no-failure ()
   "A server that answers and closes keeps its place, where that can be seen."
   (dualstack-test-with-servers
