@@ -38,7 +38,7 @@ test: setup compile ## Run the linters and all tests, ERT's and pytest's
 	@$(VENV_PYTHON) tests/run.py $${ONLY:+--only "$$ONLY"}
 
 lint: setup ## Check the style of the Lisp and the Python
-	@tests/lint.sh
+	@sh tests/lint.sh
 
 rooms: setup ## Show which room of the Python package imports which
 	@$(VENV_PYTHON) tests/support/rooms.py
@@ -74,7 +74,7 @@ fresh: ## Do what the README says on new machines with nothing but git and make 
 	@tests/fresh.sh $(FRESH)
 
 package: ## Build dualstack-VERSION.tar, for package-install-file
-	@tests/support/need.sh
+	@sh tests/support/need.sh
 	@.ci/package
 
 test-windows: setup ## Run all tests on Windows: WINDOWS_TOOLS=DIRECTORY, or EMACS_W32=... PYTHON_W32=...
@@ -94,12 +94,12 @@ $(COMPILED): $(LISP) | setup
 
 # The environment is made again if its Python has gone, the clone has moved, or another Python is named.
 setup: $(VENV)/.installed
-	@tests/support/need.sh
+	@sh tests/support/need.sh
 	@$(VENV_PYTHON) -c 'import dualstack_epc' 2>/dev/null $(if $(filter file,$(origin PYTHON)),,\
-	   && [ "$$(cat $<)" = "$(PYTHON)" ]) || tests/support/make-venv.sh "$(PYTHON)" $(VENV)
+	   && [ "$$(cat $<)" = "$(PYTHON)" ]) || sh tests/support/make-venv.sh "$(PYTHON)" $(VENV)
 
 $(VENV)/.installed: python/pyproject.toml
-	@tests/support/make-venv.sh "$(PYTHON)" $(VENV)
+	@sh tests/support/make-venv.sh "$(PYTHON)" $(VENV)
 
 clean: ## Remove what was made, but for the downloads in .cache
 	rm -rf $(VENV) lisp/*.elc lisp/.compiled-* python/build python/src/*.egg-info \
