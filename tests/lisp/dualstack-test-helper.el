@@ -141,7 +141,7 @@ tests/windows/REPORT-TO-EMACS.txt.  Each time is told."
       (unwind-protect
           (while (> tries 0)
             (condition-case err
-                (progn (funcall function)
+                (progn (dualstack-test--bounded function)
                        (setq tries 0))
               (error
                (let ((case-fold-search nil)
@@ -152,6 +152,18 @@ tests/windows/REPORT-TO-EMACS.txt.  Each time is told."
                  (message "repeated %s: %s"
                           (ert-test-name (ert-running-test)) (match-string 0 text))))))
         (cancel-timer timer)))))
+
+(defun dualstack-test--bounded (function)
+  "Call FUNCTION; signal an error if it takes 240 s.
+`process-send-string' waits for ever for a connection whose event is lost."
+  (let* ((late (make-symbol "late"))
+         (timer (run-at-time 240 nil (lambda () (throw late t)))))
+    (when (unwind-protect
+              (catch late
+                (funcall function)
+                nil)
+            (cancel-timer timer))
+      (error "Waited in vain for the end of the test"))))
 
 (defun dualstack-test--wake ()
   "Have Emacs on Windows look at what became of its processes, or it may not."
