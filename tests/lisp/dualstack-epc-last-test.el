@@ -220,12 +220,13 @@ f(lambda: list(events), 'events')
 
 (dualstack-deftest dualstack-epc-last-calm-wake ()
   "Who waits too long hears of processes that have ended, and nothing is left."
-  (let ((child (dualstack-test-child dualstack-test-python "-c" "print(1, flush=True)"))
-        (event nil))
-    (set-process-sentinel child (lambda (_process text) (setq event text)))
-    (dualstack-epc--calm-wake)
-    (dualstack-test-wait (lambda () event))
-    (dualstack-test-end child)))
+  (dualstack-test-with-child (child dualstack-test-python "-c"
+                                    "import sys; print(1, flush=True); sys.stdin.read()")
+    (let ((event nil))
+      (set-process-sentinel child (lambda (_process text) (setq event text)))
+      (process-send-eof child)
+      (dualstack-epc--calm-wake)
+      (dualstack-test-wait (lambda () event)))))
 
 ;;;; Progress
 
