@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "python" / "src" / "dualstack_ep
 NAME = PACKAGE.name
 WAYS_TO_START = "cli"  # the files beside the rooms
 PUBLIC = "__init__"
-NEWER = {"_sha2"}  # of the standard library, in later Pythons
+OTHERS = {"_sha2", "_sha256"}  # of the standard library, in later or earlier Pythons
 
 # What each room may import of the package, and of other packages than the standard library.
 ALLOWED = {
@@ -69,7 +69,7 @@ def edges() -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         for target, line in imports(file):
-            if target.split(".")[0] not in sys.stdlib_module_names | NEWER:
+            if target.split(".")[0] not in sys.stdlib_module_names | OTHERS:
                 place = f"{file.relative_to(PACKAGE)}:{line}"
                 found.setdefault((module_name(file), target), []).append(place)
     return found

@@ -313,6 +313,7 @@ def commands() -> tuple[list[str], list[str]]:
         python = python or build(
             tools / "windows-python", "windows-python", PYTHON_VERSION, *requirements()
         )
+        drop_former(BUILT / "python/Lib/site-packages")
         if (tools / "windows-net").exists():
             os.environ.setdefault("WINDOWS_NET", shlex.quote(str(tools / "windows-net")))
     # Where this starts itself anew, nothing is asked again.
@@ -337,6 +338,15 @@ def requirements() -> list[str]:
         if not name.startswith(("dualstack-epc", "ruff")):
             needed.append(OLDER.get(name, name))
     return needed
+
+
+def drop_former(site: Path) -> None:
+    """Drop what pip has left in SITE, by --target, of former versions: their metadata."""
+    infos = sorted(site.glob("*.dist-info"), key=lambda info: info.stat().st_mtime)
+    latest = {info.name.partition("-")[0].lower(): info for info in infos}
+    for info in infos:
+        if info not in latest.values():
+            shutil.rmtree(info)
 
 
 def fetch() -> None:
