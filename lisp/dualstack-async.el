@@ -154,11 +154,12 @@ A name that is to be looked up stands as the families that
 A race that was cancelled meanwhile calls neither."
   (let ((winner (dualstack-race--winner race)))
     (unless (eq (dualstack-race--state race) 'cancelled)
-      (dualstack--note args race)
-      (if winner
-          (let ((process (dualstack--adopt race args winner)))
-            (when then (funcall then process)))
-        (when else (funcall else (dualstack--error race args)))))))
+      (let ((peer (dualstack--peer args)))
+        (dualstack--note args race peer)
+        (if winner
+            (let ((process (dualstack--adopt race peer winner)))
+              (when then (funcall then process)))
+          (when else (funcall else (dualstack--error race args))))))))
 
 (defun dualstack-cancel (handle)
   "Give up the connection attempt HANDLE.

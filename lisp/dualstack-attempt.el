@@ -251,9 +251,11 @@ Nil counts before version 28, and afterwards is as good as none."
     (set-process-inherit-coding-system-flag process t))
   (let* ((contact (process-contact process t))
          ;; As Emacs does: ARGS may have these, with nil.
-         (plain (plist-put (plist-put (copy-sequence args)
-                                      :remote (plist-get contact :remote))
-                           :local (plist-get contact :local))))
+         (ends (list :remote (plist-get contact :remote) :local (plist-get contact :local)))
+         (plain (if (or (plist-member args :remote) (plist-member args :local))
+                    (plist-put (plist-put (copy-sequence args) :remote (nth 1 ends))
+                               :local (nth 3 ends))
+                  (append args ends))))
     (setcar contact (car plain))
     (setcdr contact (cdr plain))))
 

@@ -100,7 +100,10 @@ PEER is as of `dualstack-memory--peer'.  `dualstack-policy' must allow it."
 
 (defun dualstack-memory--remember (peer family)
   "Remember for `dualstack-memory-lifetime' seconds that FAMILY answered PEER."
-  (dualstack-memory--note peer 'answered family)
+  (let ((entry (cdr (assq 'answered (gethash peer dualstack--memory)))))
+    (if (and (eq family (car entry)) (numberp dualstack-memory-lifetime))
+        (setcdr entry (+ (float-time) dualstack-memory-lifetime))
+      (dualstack-memory--note peer 'answered family)))
   (pcase-dolist (`(,kind . (,other . ,_)) (copy-sequence (gethash peer dualstack--memory)))
     (when (and (eq other family) (memq kind '(silent absent)))
       (dualstack-memory--note peer kind nil))))
@@ -160,9 +163,9 @@ A list (PEER FAMILY EXPIRY), EXPIRY being a time as of `float-time', or nil.")
 (defvar dualstack-memory--timer nil
   "The timer that looks at `dualstack-memory--young', or nil.")
 
-(defun dualstack-memory--watch (process peer family)
-  "Watch whether the connection PROCESS to PEER by FAMILY ends at once."
-  (push (list process peer family (float-time)
+(defun dualstack-memory--watch (process peer family start)
+  "Watch whether PROCESS, a connection to PEER by FAMILY since START, ends at once."
+  (push (list process peer family start
               (marker-position (process-mark process)))
         dualstack-memory--young)
   (unless dualstack-memory--timer

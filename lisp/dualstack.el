@@ -167,15 +167,15 @@ says why the address failed."
                            outcome))))
              attempts "; "))
 
-(defun dualstack--note (args race)
-  "Note what became of RACE, made for ARGS.
+(defun dualstack--note (args race peer)
+  "Note what became of RACE, made for ARGS, to PEER.
 What its families did is remembered; what went wrong is logged."
   (let ((attempts (reverse (dualstack-race--attempts race)))
         (winner (dualstack-race--winner race)))
     (setq dualstack--last-attempt-records attempts)
     (if winner
-        (dualstack--learn (dualstack--peer args) winner attempts)
-      (dualstack-memory--note (dualstack--peer args) 'answered nil))
+        (dualstack--learn peer winner attempts)
+      (dualstack-memory--note peer 'answered nil))
     (unless (and winner (null (cdr attempts)))
       (dualstack-log "%s: %s: %s" (plist-get args :name)
                      (dualstack-address--with-port (plist-get args :host)
@@ -288,9 +288,10 @@ Signal `file-error' if all fail, and `quit', if that is allowed, on quitting."
          (winner (dualstack-race--winner race))
          (process nil))
     (unless (eq (dualstack-race--state race) 'cancelled)
-      (dualstack--note args race)
-      (when winner
-        (setq process (dualstack--adopt race args winner))))
+      (let ((peer (dualstack--peer args)))
+        (dualstack--note args race peer)
+        (when winner
+          (setq process (dualstack--adopt race peer winner)))))
     ;; Also a quit that came when it was not allowed: it would lose the process.
     (when (and quit-allowed quit-flag)
       (when process
@@ -302,11 +303,12 @@ Signal `file-error' if all fail, and `quit', if that is allowed, on quitting."
         (let ((failure (dualstack--error race args)))
           (signal (car failure) (cdr failure))))))
 
-(defun dualstack--adopt (race args winner)
-  "Return the process of WINNER, which won RACE for ARGS, and watch its end."
+(defun dualstack--adopt (race peer winner)
+  "Return the process of WINNER, which won RACE to PEER, and watch its end."
   (let ((process (dualstack-race--adopt race)))
-    (dualstack-memory--watch process (dualstack--peer args)
-                             (dualstack-address--family (dualstack-attempt--address winner)))
+    (dualstack-memory--watch process peer
+                             (dualstack-address--family (dualstack-attempt--address winner))
+                             (dualstack-attempt--end winner))
     process))
 
 (defun dualstack--race-options (host &optional timeout)
