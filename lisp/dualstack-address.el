@@ -78,7 +78,7 @@ a final dot and in any case (RFC 6761 section 6.3)."
          (or (= start 0)
              (and (> start 1) (eq (aref host (1- start)) ?.))))))
 
-(defun dualstack-address--family (address)
+(defsubst dualstack-address--family (address)
   "Return the family of ADDRESS, `ipv4' or `ipv6'.
 ADDRESS is a vector as `network-lookup-address-info' returns it, or one of
 these symbols, for a host name that Emacs looks up."

@@ -109,6 +109,19 @@ a `select', which in w32proc.c takes the event away).")
 
 ;;;; Running a race
 
+(defsubst dualstack-race--in-flight (race)
+  "Return the attempts of RACE that are not decided, oldest first."
+  (let (running)
+    (dolist (attempt (dualstack-race--attempts race) running)
+      (unless (dualstack-attempt--end attempt)
+        (push attempt running)))))
+
+(defsubst dualstack-race--next (race)
+  "Return the time at which the clock asks RACE for an attempt, or nil."
+  (let ((due (and (dualstack-race--pending race) (dualstack-race--due race)))
+        (again (dualstack-race--again race)))
+    (if (and due again) (min due again) (or due again))))
+
 (defsubst dualstack-race--running-p (race)
   "Return non-nil while RACE is undecided."
   (eq (dualstack-race--state race) 'running))
@@ -270,19 +283,6 @@ A sentinel that runs inside a step only leaves its news to it."
                       (or (dualstack-race--read-news race)
                           (dualstack-race--act race (float-time)))))
         (setf (dualstack-race--busy dualstack-race--innermost) nil)))))
-
-(defun dualstack-race--in-flight (race)
-  "Return the attempts of RACE that are not decided, oldest first."
-  (let (running)
-    (dolist (attempt (dualstack-race--attempts race) running)
-      (unless (dualstack-attempt--end attempt)
-        (push attempt running)))))
-
-(defun dualstack-race--next (race)
-  "Return the time at which the clock asks RACE for an attempt, or nil."
-  (let ((due (and (dualstack-race--pending race) (dualstack-race--due race)))
-        (again (dualstack-race--again race)))
-    (if (and due again) (min due again) (or due again))))
 
 (defun dualstack-race--time-left (race)
   "Return the seconds until RACE is to step again, or nil if news will tell."
@@ -481,7 +481,8 @@ filter of t is replaced; it does when the process is continued."
   "Act in RACE on the oldest news; return nil if there is none."
   (let ((news (car (last (dualstack-race--news race)))))
     (if (null news)
-        (dualstack-race--check-lookups race)
+        (and (symbolp (car (dualstack-race--addresses race)))
+             (dualstack-race--check-lookups race))
       (setf (dualstack-race--news race) (butlast (dualstack-race--news race)))
       (pcase-let ((`(,attempt ,process ,event) news))
         (unless (or (dualstack-attempt--end attempt)
