@@ -191,7 +191,10 @@ def test_1000_connections_on_each_family() -> None:
 
 
 def test_100_000_raw_inputs() -> None:
-    """Whatever is in a frame, it gets at most one reply, and the connection lives."""
+    """Whatever is in a frame, it gets at most one reply, and the connection lives.
+
+    Under Wine, where each reply takes 2 ms to send, they are a fifth.
+    """
     import random  # noqa: PLC0415
 
     rng = random.Random(3)
@@ -215,7 +218,7 @@ def test_100_000_raw_inputs() -> None:
     with serving() as server, Raw(server) as raw:
         server.logger.disabled = True
         try:
-            for batch in range(100):
+            for batch in range(20 if on_wine() else 100):
                 data = []
                 for _ in range(1000):
                     payload = b"".join(rng.choices(pieces, k=rng.randrange(12)))
