@@ -67,7 +67,12 @@ in the commentary."
                 (when timer (cancel-timer timer))
                 (when process
                   (set-process-sentinel process #'ignore)
-                  (delete-process process))))
+                  (set-process-filter process #'ignore)
+                  (set-process-buffer process nil)
+                  ;; To delete it while it runs can hang a Windows Emacs.
+                  (if (and (eq system-type 'windows-nt) (process-live-p process))
+                      (kill-process process)
+                    (delete-process process)))))
          (finish (lambda (process)
                    (funcall end process)
                    (setcar run nil)

@@ -34,7 +34,7 @@
     (should-not result)
     (should (= (1+ before) (length (process-list))))
     (funcall cancel)
-    (should (= before (length (process-list))))
+    (dualstack-test-wait (lambda () (= before (length (process-list)))))
     (should-not result)))
 
 (defun dualstack-diagnose-test-printed (text function &rest args)
