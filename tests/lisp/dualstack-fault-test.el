@@ -229,9 +229,10 @@ while True:
               (delete-process last)))
         (mapc #'delete-process load))
       (if (eq system-type 'windows-nt)
-                  ;; Emacs there may report a connect too late, and the other is dialled.
-                  (should (<= (1+ rounds) (string-to-number answer) (* 2 (1+ rounds))))
-                (should (= (string-to-number answer) (1+ rounds)))))))
+          ;; Emacs there may report a connect too late, and the other is dialled.
+          (should (<= (1+ rounds) (string-to-number answer) (* 2 (1+ rounds))))
+        ;; A kernel that is busy may take longer to answer than Emacs looks, now and then.
+        (should (<= (1+ rounds) (string-to-number answer) (+ rounds 1 (/ rounds 100))))))))
 
 (dualstack-deftest dualstack-fault-1000-connections ()
   "One Emacs has 1,000 connections open at once, 500 on each family."
