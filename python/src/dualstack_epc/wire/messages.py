@@ -65,9 +65,9 @@ def parse(payload: bytes, types: Types = OURS) -> Message:
     """Return the message in PAYLOAD, with values of TYPES; raise `MalformedError`."""
     if payload.startswith(b"["):
         return _parse_json(payload, types)
-    value = read_short(payload, types) if len(payload) <= SHORT else None
-    if value is None and plain.worthwhile(payload) and (message := _parse_plain(payload, types)):
+    if plain.worthwhile(payload) and (message := _parse_plain(payload, types)):
         return message
+    value = read_short(payload, types) if len(payload) <= SHORT else None
     try:
         if value is None:
             value = decode_value(payload, types, raw=payload.endswith(MARGIN))

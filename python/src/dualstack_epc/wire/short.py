@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Short messages of lists, names, integers and strings alone, as most of them are.
 
-They need neither the reader's patterns nor JSON, whose time they would mostly spend on the way
-there; a sidecar answers its first call before either is loaded.  Whatever has more in it is left
-to those.
+They need neither the reader's patterns nor JSON: a sidecar answers its first calls before either
+is loaded.  Once JSON is, `plain` is quicker.  Whatever has more in it is left to those.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ TYPE_CHECKING = False  # typing takes 2 ms to load.
 if TYPE_CHECKING:
     from typing import Any
 
-SHORT = 100  # bytes, up to which this is the quickest
+SHORT = 100  # bytes, up to which this is quicker than the reader
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
 
