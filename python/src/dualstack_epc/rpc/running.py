@@ -64,9 +64,10 @@ class RunningCall:
     def when_cancelled(self, action: Callable[[], object]) -> None:
         """Call ACTION when the call is cancelled, at once if it is."""
         with self._lock:
-            if self._on_cancel is None:
-                self._on_cancel = set()
-            self._on_cancel.add(action)
+            actions = self._on_cancel  # Its end takes them away at any moment.
+            if actions is None:
+                actions = self._on_cancel = set()
+            actions.add(action)
             cancelled = self.cancelled
         if cancelled:
             action()
@@ -84,9 +85,9 @@ class RunningCall:
 
     def _forget(self, action: Callable[[], object]) -> None:
         """No longer call ACTION when the call is cancelled."""
-        with self._lock:
-            if self._on_cancel is not None:
-                self._on_cancel.discard(action)
+        actions = self._on_cancel
+        if actions is not None:
+            actions.discard(action)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
