@@ -143,6 +143,15 @@ Also a blocking connect of Windows is now and then said to be under way."
     (unless (memq (process-status process) '(connect open run))
       (dualstack-attempt--status-reason (process-exit-status process)))))
 
+;; On Windows a socket can look ready for long when there is nothing to read, and
+;; Emacs calls no sentinel for a failure while any looks ready.
+(defun dualstack-attempt--untold (attempt)
+  "Return what a sentinel of ATTEMPT is yet to be told, its string, or nil."
+  (let ((process (dualstack-attempt--process attempt)))
+    (and (eq (process-status process) 'failed)
+         (integerp (process-exit-status process))
+         (format "failed with code %d\n" (process-exit-status process)))))
+
 (defun dualstack-attempt--self-connected-p (attempt)
   "Return non-nil if both ends of the connection of ATTEMPT are one socket.
 TCP connects a socket to itself when it draws the port that it dials as

@@ -38,7 +38,7 @@
 ;;    stopped, so that what the server says first waits in the kernel.
 ;;
 ;; `dualstack-race--run' steps in a loop that waits alone (dualstack-alone.el);
-;; the sentinel throws to it, for a completed connect ends no wait.
+;; the sentinel ends its wait by a `throw', for a completed connect ends none.
 ;; `dualstack-race--start' leaves that to a timer and to the sentinels.
 
 ;;; Code:
@@ -266,8 +266,22 @@ Each takes as long as the system does."
   (when (dualstack-race--running-p race)
     (push (list attempt process event) (dualstack-race--news race))
     (cond ((dualstack-race--busy race))
-          ((eq dualstack-race--waiting race) (throw race nil))
+          ((eq dualstack-race--waiting race) (dualstack-race--wake race))
           (t (dualstack-race--drive race)))))
+
+(defun dualstack-race--wake (race)
+  "End the wait of RACE, from one of its sentinels.
+Windows tells of a connect once.  Emacs calls the sentinels of those that it has
+been told of in turn, and a `throw' from one would lose the rest, which may be
+anybody's; a timer that is due runs before Emacs asks again."
+  (if (eq system-type 'windows-nt)
+      (run-at-time 0 nil #'dualstack-race--leave race)
+    (throw race nil)))
+
+(defun dualstack-race--leave (race)
+  "End the wait of RACE, if it still waits."
+  (when (eq dualstack-race--waiting race)
+    (throw race nil)))
 
 ;;;; What is due
 
@@ -399,12 +413,24 @@ round does not count."
                (+ now (dualstack-race--renew race) (if (> late 0.02) (* 4 late) 0)))
           (dualstack-race--rounds race)
           (and rounds (if (> late 0.02) rounds (1- rounds))))
-    (if (eql 0 (dualstack-race--rounds race))
-        (dualstack-race--settle race 'unanswered)
-      (dolist (attempt (dualstack-race--in-flight race))
-        (when (dualstack-race--running-p race)
-          (dualstack-race--dial race attempt t))))
+    (dolist (attempt (dualstack-race--in-flight race))
+      (dualstack-race--note-untold race attempt))
+    (cond ((dualstack-race--news race))
+          ((and rounds (<= (dualstack-race--rounds race) 0))
+           (dualstack-race--settle race 'unanswered))
+          (t (dolist (attempt (dualstack-race--in-flight race))
+               ;; To delete one process has Emacs tell of the others.
+               (unless (or (assq attempt (dualstack-race--news race))
+                           (not (dualstack-race--running-p race)))
+                 (dualstack-race--dial race attempt t)))))
     t))
+
+(defun dualstack-race--note-untold (race attempt)
+  "Note in RACE what Emacs knows of ATTEMPT and has not told its sentinel yet."
+  (let ((event (dualstack-attempt--untold attempt)))
+    (when event
+      (push (list attempt (dualstack-attempt--process attempt) event)
+            (dualstack-race--news race)))))
 
 (defun dualstack-race--dial (race attempt nowait)
   "Make the process of ATTEMPT in RACE, a new one if it has one.

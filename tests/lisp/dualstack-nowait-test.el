@@ -121,16 +121,28 @@
              4)
             '(connect ("open\n") "hello" 5))))))))
 
+(defconst dualstack-nowait-test--banner "
+import socket
+server = socket.create_server(('127.0.0.1', 0))
+print(server.getsockname()[1], flush=True)
+clients = []
+while True:
+    clients.append(server.accept()[0])
+    clients[-1].sendall(b'banner\\n')
+" "A server in Python that greets its clients.")
+
+;; The server is another process: where Emacs on Windows has a connection of its own
+;; end in the moment of a connect, such as one of this server's, it never tells of the
+;; connect, and a client that sends waits for ever.
 (dualstack-deftest dualstack-nowait-shapes ()
   "Clients that set the sentinel later, are stopped, look or send at once.
 One that deletes at once a process whose host is still looked up can hang in plain
 Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
   (let ((inhibit-message t)
         (dualstack-mode-peers--all nil))
-    (dualstack-test-with-servers
-        ((server 'ipv4 :log (lambda (_server client _message)
-                              (process-send-string client "banner\n"))))
-      (let* ((port (dualstack-test-port server))
+    (dualstack-test-with-child
+        (server dualstack-test-python "-c" dualstack-nowait-test--banner)
+      (let* ((port (dualstack-test-child-port server))
              (shapes
               (lambda ()
                 (let* ((events nil) (text "")

@@ -244,6 +244,24 @@
       (should (equal '(timeout) (mapcar #'dualstack-attempt--outcome
                                         (dualstack-race--attempts race)))))))
 
+(dualstack-deftest dualstack-race-renewal-keeps-what-is-not-told ()
+  "A failure that Emacs has not told when attempts are renewed counts.
+The attempt is not dialled again, which would forget it."
+  (let* ((port (dualstack-test-free-port))
+         (race (dualstack-race--prepare
+                (list (dualstack-loopback-address 'ipv4 port)) '(:name "peer")
+                :coding '(binary . binary) :renew 60 :patience 600)))
+    (dualstack-race--step race)
+    (let ((process (dualstack-attempt--process (car (dualstack-race--attempts race)))))
+      (set-process-sentinel process #'ignore)
+      (dualstack-test-wait (lambda () (eq (process-status process) 'failed)))
+      (dualstack-race--renew-all race (dualstack-race--again race))
+      (should (eq process (dualstack-attempt--process (car (dualstack-race--attempts race)))))
+      (dualstack-race--step race)
+      (should (eq 'failed (dualstack-race--state race)))
+      (should (equal '("Connection refused") (mapcar #'dualstack-attempt--outcome
+                                                     (dualstack-race--attempts race)))))))
+
 (dualstack-deftest dualstack-race-cancel ()
   "A cancelled race closes its attempts and calls nothing."
   (dualstack-test-with-stall (port "--black-hole")

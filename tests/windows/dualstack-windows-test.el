@@ -257,6 +257,41 @@ That is a list (SECONDS STATUS EVENTS ANSWER)."
     (should-not failed)
     (mapc #'delete-process opened)))
 
+(defun dualstack-windows-busy (&rest _)
+  "Be busy for 20 ms, so that Emacs finds what happens meanwhile at one look."
+  (let ((end (+ (float-time) 0.02)))
+    (while (< (float-time) end))))
+
+(dualstack-windows-deftest dualstack-windows-others-connect-meanwhile
+  "Another client that connects in the same moment as ours hears of it.
+The end of our wait must not keep Emacs from calling its sentinel."
+  (let* ((port (alist-get 'ipv4 dualstack-windows-ports))
+         (told nil) (lost 0)
+         (open (lambda (name &rest args)
+                 (apply #'make-network-process
+                        :name name :host "127.0.0.1" :service port :noquery t
+                        :sentinel (lambda (process _event) (push process told))
+                        args))))
+    (advice-add 'dualstack-alone--tell :before #'dualstack-windows-busy)
+    (unwind-protect
+        (dotimes (_ 10)
+          (let ((early (funcall open "early" :nowait t))
+                (first (funcall open "first"))
+                (other (funcall open "other" :nowait t)))
+            ;; Ours gets its descriptor, and Emacs looks at that before the other's.
+            (delete-process first)
+            (let ((ours (dualstack-make-network-process :name "ours" :host "localhost"
+                                                        :service port :noquery t
+                                                        :sentinel #'ignore)))
+              (with-timeout (2 (setq lost (1+ lost)))
+                (while (not (memq other told))
+                  (accept-process-output nil 0.01)))
+              (dolist (process (list early other ours))
+                (set-process-sentinel process #'ignore)
+                (delete-process process)))))
+      (advice-remove 'dualstack-alone--tell #'dualstack-windows-busy))
+    (should (= 0 lost))))
+
 ;;;; What breaks
 
 (dualstack-deftest dualstack-windows-calls-break-nothing ()
