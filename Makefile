@@ -19,6 +19,8 @@ export ONLY
 # Looked up by each recipe: the environment may have been made by the one before.
 export DUALSTACK_PYTHON = $(CURDIR)/$(shell . tests/support/python.sh; venv_python $(VENV))
 VENV_PYTHON := "$$DUALSTACK_PYTHON"
+MAKE_VENV = python=$$(sh tests/support/need.sh "$(PYTHON)") && \
+	   "$$python" tests/support/make_venv.py "$(PYTHON)" $(VENV)
 
 # One thing at a time: the demo measures, and Emacs may have to be installed before it compiles.
 .NOTPARALLEL:
@@ -96,10 +98,10 @@ $(COMPILED): $(LISP) | setup
 setup: $(VENV)/.installed
 	@sh tests/support/need.sh
 	@$(VENV_PYTHON) -c 'import dualstack_epc' 2>/dev/null $(if $(filter file,$(origin PYTHON)),,\
-	   && [ "$$(cat $<)" = "$(PYTHON)" ]) || sh tests/support/make-venv.sh "$(PYTHON)" $(VENV)
+	   && [ "$$(cat $<)" = "$(PYTHON)" ]) || { $(MAKE_VENV); }
 
 $(VENV)/.installed: python/pyproject.toml
-	@sh tests/support/make-venv.sh "$(PYTHON)" $(VENV)
+	@$(MAKE_VENV)
 
 clean: ## Remove what was made, but for the downloads in .cache
 	rm -rf $(VENV) lisp/*.elc lisp/.compiled-* python/build python/src/*.egg-info \

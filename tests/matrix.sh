@@ -99,7 +99,8 @@ for minor in ${pythons:+10 11 12 13 14}; do
     continue
   fi
   venv=.cache/venv-3.$minor
-  [[ -e $venv/.installed ]] || tests/support/make-venv.sh "$python" "$venv"
+  [[ -e $venv/.installed ]] ||
+    { python=$(tests/support/need.sh "$python") && "$python" tests/support/make_venv.py "$python" "$venv"; }
   echo "Python 3.$minor:"
   log=$(mktemp)
   "$(venv_python "$venv")" tests/run.py --pytest-only "${only[@]}" | tee "$log" || status=1

@@ -222,45 +222,12 @@ def test_an_environment_of_windows_is_used(tmp_path: Path) -> None:
     assert shell.stdout.splitlines()[1] == f"{tmp_path.as_posix()}/bin/python"
 
 
-def test_an_environment_is_made_as_windows_makes_it(machine: Path, tmp_path: Path) -> None:
-    emacs(machine)
-    link(machine, "cp")
-    log = tmp_path / "log"
-    python = tmp_path / "prepared" / "Scripts" / "python.exe"
-    python.parent.mkdir(parents=True)
-    # It is told to install packages and to change a note of pip's, and only keeps that.
-    program(python, f'echo "$*" >>"{log.as_posix()}"')
-    program(
-        machine / "python3",
-        f'case "$*" in "-m venv"*) exec cp -r "{tmp_path.as_posix()}/prepared" "$4" ;; esac\n'
-        f'exec "{PYTHON}" "$@"',
-    )
-    made = (tmp_path / "made").as_posix()
-    run = shell(SUPPORT / "make-venv.sh", "python3", made, PATH=str(machine))
-    assert run.returncode == 0, run.stderr
-    told = log.read_text().splitlines()
-    assert len(told) == 3
-    assert "python[dev]" in told[1]
-    assert told[2] == "-"
-
-
 def test_a_full_or_missing_place_for_files_is_named(machine: Path, tmp_path: Path) -> None:
     for place in (str(tmp_path / "none"), "/dev/null"):
         run = shell(SUPPORT / "need.sh", PATH=str(machine), TMPDIR=place)
         assert run.returncode == 1
         assert run.stderr.count("\n") == 1
         assert f"{place} cannot be written, or is full" in run.stderr
-
-
-def test_a_folder_that_setuptools_cannot_take_is_named(tmp_path: Path) -> None:
-    for name in ("a{b}", "a $b"):
-        clone = tmp_path / name
-        (clone / "lisp").mkdir(parents=True)
-        run = shell(SUPPORT / "make-venv.sh", sys.executable, ".venv", cwd=clone, **os.environ)
-        assert run.returncode == 1
-        assert run.stderr.count("\n") == 1
-        assert f"{clone.name} for variables; move the clone" in run.stderr
-        assert not (clone / ".venv").exists()
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
