@@ -24,7 +24,6 @@ from conftest import (
     command_line,
     connect,
     ended_by,
-    on_wine,
     own_host,
     refused,
     started,
@@ -197,9 +196,10 @@ def test_on_a_host_without_ipv6() -> None:
     assert run.stderr == "dualstack-epc: this machine has no ipv6 loopback\n"
 
 
-def test_console_script() -> None:
-    if on_wine():
-        pytest.skip("the launcher that pip makes prints nothing under Wine")
+def test_console_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    # WinPython's pip makes scripts that look for their Python in the path.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    monkeypatch.setenv("PATH", path)
     scripts = os.environ.get("DUALSTACK_SCRIPTS") or str(Path(sys.executable).parent)
     script = shutil.which("dualstack-epc", path=scripts)
     assert script is not None
