@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What run.py says of what it ran."""
+"""What run.py says of what it ran, and what run_windows.py finds to run it by."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.timeout(300)  # It loads all files of tests.
@@ -44,3 +50,20 @@ def test_only_that_is_no_regular_expression_says_so() -> None:
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith("ONLY=[a is no regular expression: ")
     assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["cmd", "bin", "mingw64/bin"])
+def test_the_shell_of_git_is_found(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
+    run_windows = importlib.import_module("run_windows")
+    monkeypatch.setenv("PATH", "before")
+    run_windows.add_git_shell(None)
+    run_windows.add_git_shell(str(tmp_path / place / "git.exe"))
+    assert os.environ["PATH"] == "before"
+    shell = tmp_path / "usr" / "bin" / "sh.exe"
+    shell.parent.mkdir(parents=True)
+    shell.touch()
+    run_windows.add_git_shell(str(tmp_path / place / "git.exe"))
+    assert os.environ["PATH"] == os.pathsep.join(["before", str(shell.parent)])

@@ -13,7 +13,8 @@ What is not said is built, once, by the programs in WINDOWS_TOOLS, into .cache/w
 `run DIRECTORY ARGUMENTS` then runs, and `windows-net COMMAND`.
 
 SHELL_W32 is where a sh.exe for Windows is, such as Git's or busybox, and if there is one a make.exe:
-without, the tests of our shell scripts are skipped.  On Windows it is that of the path.
+without, the tests of our shell scripts are skipped.  On Windows it is that of the path, or Git's,
+whose installer puts no shell there.
 
 Under Wine one such run at a time can use what is in .cache/windows: that host has its own numbers
 of processes, and one wineserver would take those of two for the same.
@@ -300,6 +301,8 @@ def commands() -> tuple[list[str], list[str]]:
     """Return the commands that run the two programs; exit if they can neither be had nor built."""
     emacs, python = os.environ.get("EMACS_W32"), os.environ.get("PYTHON_W32")
     if sys.platform == "win32":
+        if not shutil.which("sh"):
+            add_git_shell(shutil.which("git"))
         return [emacs or os.environ.get("EMACS") or "emacs"], [python or sys.executable]
     tools = Path(os.environ.get("WINDOWS_TOOLS") or TOOLS).resolve()
     if not (emacs and python):
@@ -323,6 +326,14 @@ def commands() -> tuple[list[str], list[str]]:
     if os.environ.get("WINDOWS_NET"):
         fetch()
     return shlex.split(emacs), shlex.split(python)
+
+
+def add_git_shell(git: str | None) -> None:
+    """Let the path end with the shell, and its tools, of the installation that the program GIT is of."""
+    for directory in Path(git).parents[1:3] if git else ():  # It is in cmd, bin or mingw64/bin.
+        if (directory / "usr/bin/sh.exe").exists():
+            os.environ["PATH"] += os.pathsep + str(directory / "usr/bin")
+            return
 
 
 def windows_name(file: Path | str) -> str:
