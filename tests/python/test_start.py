@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,13 +111,17 @@ def test_the_first_reply_waits_for_nothing_that_only_some_need(source: Path) -> 
         [sys.executable, "-X", "importtime", "-c", "pass"],
         capture_output=True, text=True, check=True, env=ENVIRONMENT,
     )  # fmt: skip
-    with sidecar(source, PYTHONPROFILEIMPORTTIME="1") as (child, token):
-        with connect("127.0.0.1", child.port, token=token) as client:
-            assert client.call_sync("hello", [], 30) == "hello"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        sidecar(source, PYTHONPROFILEIMPORTTIME="1") as (child, token),
+    ):
         assert child.stdin is not None
         assert child.stderr is not None
+        errors = pool.submit(child.stderr.read)  # At once: a pipe of Windows holds 4 KB.
+        with connect("127.0.0.1", child.port, token=token) as client:
+            assert client.call_sync("hello", [], 30) == "hello"
         child.stdin.close()
-        loaded = imported(child.stderr.read()) - imported(bare.stderr)
+        loaded = imported(errors.result()) - imported(bare.stderr)
     assert "dualstack_epc.rpc.core" in loaded
     assert loaded & SLOW == set()
 
