@@ -20,11 +20,12 @@
 ;;; Commentary:
 
 ;; Emacs 30 reads and writes JSON faster than S-expressions, and JSON needs no
-;; scan before it is read.  So a long list of lists, strings and numbers may
-;; cross as JSON: ["return",UID,VALUE] and ["call",UID,METHOD,ARGS].  Lists are
-;; arrays, nil is [] and t is true.  Whatever else there is in a message, it is
-;; an S-expression as a whole.  There are no objects: their keys would be
-;; symbols, which stay for good, or lose their order.
+;; scan before it is read.  So a long string, and a long list of lists, strings
+;; and numbers, may cross as JSON: ["return",UID,VALUE] and
+;; ["call",UID,METHOD,ARGS].  Lists are arrays, nil is [] and t is true.
+;; Whatever else there is in a message, it is an S-expression as a whole.  There
+;; are no objects: their keys would be symbols, which stay for good, or lose
+;; their order.
 ;;
 ;; An end that reads JSON says so by one more blank in the margin of its
 ;; payloads (dualstack-epc-link.el).  No other peer gets to see any.
@@ -42,6 +43,9 @@
 
 (defconst dualstack-epc--json-long 50
   "Elements of a list that is worth a try.")
+
+(defconst dualstack-epc--json-characters 500
+  "Characters of a string that is worth a try.")
 
 (defconst dualstack-epc--json-depth 100
   "Lists in lists that are sent as JSON.")
@@ -67,9 +71,19 @@ that JSON would not be faster."
        (dualstack-epc--json--message "return" uid value)))))
 
 (defun dualstack-epc--json--long-p (item)
-  "Return non-nil if ITEM is a long list."
-  (and (consp item)
-       (consp (ignore-errors (nthcdr dualstack-epc--json-long item)))))
+  "Return non-nil if ITEM is a long string, or a list that is long or has one."
+  (cond ((stringp item) (> (length item) dualstack-epc--json-characters))
+        ((consp item)
+         (or (consp (ignore-errors (nthcdr dualstack-epc--json-long item)))
+             (dualstack-epc--json--has-long-string-p item)))))
+
+(defun dualstack-epc--json--has-long-string-p (list)
+  "Return non-nil if a string in LIST, which may end in another value, is long."
+  (let (found)
+    (while (and (consp list) (not found))
+      (let ((item (pop list)))
+        (setq found (and (stringp item) (> (length item) dualstack-epc--json-characters)))))
+    found))
 
 (defun dualstack-epc--json--message (&rest elements)
   "Return the list ELEMENTS as JSON, or nil if that does not carry them."

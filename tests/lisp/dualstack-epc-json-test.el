@@ -148,6 +148,42 @@ f(lambda: [['\\ud800']] * 20, 'lone')
                 'dualstack-epc-unsendable)))
   (should (equal (dualstack-epc-call connection 'echo '(1)) '(1))))
 
+;; S-expressions take two to ten times as long, most where not all is ASCII.
+(dualstack-deftest dualstack-epc-json-carries-long-strings ()
+  "A long string, also in a list, crosses as JSON where that is used, both ways, as it is."
+  (dualstack-epc-test-with-python (connection "f(lambda text: text, 'as_it_is')")
+    (dualstack-epc-call connection 'echo nil)
+    (dolist (text (list (make-string 5000 ?x) (make-string 3000 ?日) (make-string 4000 ?{)
+                        (string-join (make-list 500 "a\"\\\n\0é{[]}) "))))
+      (dolist (value (list text (list 1 text)))
+        (let ((counts (cons 0 0)))
+          (dualstack-epc-json-test-counting counts
+            ;; Not printed, as it is long.
+            (should (eq t (equal (dualstack-epc-call connection 'as_it_is (list value)) value))))
+          (should (equal counts (if (dualstack-epc--json-used-p) '(1 . 1) '(0 . 0)))))))))
+
+(dualstack-deftest dualstack-epc-json-carries-no-bytes ()
+  "Long strings that JSON does not carry cross as before, or are refused as before."
+  (dualstack-epc-test-with-python (connection "f(lambda text: [text, type(text).__name__], 'typed')")
+    (dualstack-epc-call connection 'echo nil)
+    (let ((counts (cons 0 0)))
+      (dualstack-epc-json-test-counting counts
+        (dolist (bytes (list (apply #'unibyte-string (make-list 5000 255))
+                             (encode-coding-string (make-string 3000 ?é) 'utf-8)))
+          (pcase-let ((`(,value ,type) (dualstack-epc-call connection 'typed (list bytes))))
+            (should (equal type "bytes"))
+            (should-not (multibyte-string-p value))
+            (should (string= value bytes))))
+        (dolist (text (list (propertize (make-string 2000 ?x) 'face 'bold)
+                            (string-to-multibyte (apply #'unibyte-string (make-list 2000 255)))
+                            (concat (make-string 2000 ?é) (string #xd800))
+                            (concat (make-string 2000 ?x) (string #x110000))))
+          (should (eq (car (dualstack-epc-test-error
+                            (dualstack-epc-call connection 'echo (list text))))
+                      'dualstack-epc-unsendable)))
+        (should (string= (car (dualstack-epc-call connection 'echo (list (make-string 40000 ?9))))
+                         (make-string 40000 ?9)))))))
+
 (dualstack-deftest dualstack-epc-json-malformed-ends-its-call ()
   "JSON that is no message is an error like any other, whatever it has in it."
   (dualstack-epc-test-with-raw (connection peer)

@@ -28,6 +28,7 @@ FEW = 20
 MANY = 1_000_000  # lists, which the reader makes with less memory
 DEEP = 100  # lists in lists, which Python's JSON takes at any time
 LONG = 16  # items of a list that is worth a look at all of their types
+LONG_TEXT = 500  # characters of a string that Emacs reads faster as JSON
 WIDE = 16  # items of rows that are looked at column by column
 DIGITS = 10_000  # in a row, which Emacs may take for a number that is too long
 _LISTS: frozenset[type] = frozenset({list, tuple})
@@ -182,9 +183,11 @@ def _without_empty(value: Any) -> Any:
 
 def write_json(value: Any) -> str | None:
     """Return VALUE in JSON, or None if that does not carry it, or is no faster."""
-    if type(value) not in _LISTS or not (len(value) >= LONG or _has_long_list(value)):
+    if not _worth_json(value):
         return None
     try:
+        if type(value) is str:
+            return _written_text(value)
         if not promising(value):
             return None
         # This takes no subclass, as JSON does, and is the quickest that looks at every type.
@@ -200,12 +203,25 @@ def write_json(value: Any) -> str | None:
     return None if _has_long_number(text) else text
 
 
-def _has_long_list(items: Sequence[Any]) -> bool:
-    """Return whether one of ITEMS is a long list."""
-    for item in items:  # noqa: SIM110, a generator takes longer, and this is for every reply
-        if type(item) in _LISTS and len(item) >= LONG:
+def _worth_json(value: Any) -> bool:
+    """Return whether VALUE is a long string, or a list that is long or has something long."""
+    if type(value) is str:
+        return len(value) > LONG_TEXT
+    if type(value) not in _LISTS:
+        return False
+    if len(value) >= LONG:
+        return True
+    for item in value:
+        kind = type(item)
+        if len(item) > LONG_TEXT if kind is str else kind in _LISTS and len(item) >= LONG:
             return True
     return False
+
+
+def _written_text(text: str) -> str | None:
+    """Return TEXT, a long string, in JSON without braces, or None if Emacs would not take it."""
+    text = _json.write(text, ",").replace("{", "\\u007b")
+    return None if _has_long_number(text) else text
 
 
 def write(value: Sequence[Any]) -> str | None:
