@@ -11,7 +11,6 @@ import contextlib
 import os
 import threading
 import time
-from contextvars import ContextVar
 
 from dualstack_epc.net.log import logger
 from dualstack_epc.rpc.errors import CallCancelledError
@@ -61,10 +60,9 @@ if TYPE_CHECKING:
             """Run JOB in a thread."""
 
 
-# Who has called the method that runs in this thread or task.
-caller: ContextVar[Any] = ContextVar("caller")
-
 UIDS = (int, str)  # what a call can be cancelled by
+# What most methods return, and needs no look at what it may be besides.
+ATOMS: frozenset[type] = frozenset({int, str, bool, type(None), float, list, tuple, dict, bytes})
 AHEAD = 16  # values of a generator that the peer has not used yet
 GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200  # flags of code objects, as in `inspect`
 
@@ -92,7 +90,7 @@ class Answers:
 
     def begin(self, uid: Any, name: str, *, progress: bool) -> RunningCall:
         """Take note of the call UID of the method NAME; with PROGRESS its caller wants values."""
-        call = RunningCall(uid, name, self._gate, progress=progress)
+        call = RunningCall(uid, name, self._gate, self._service, progress=progress)
         if isinstance(uid, UIDS):
             with self._lock:
                 self._calls[uid] = call
@@ -115,7 +113,7 @@ class Answers:
         if method is None:
             return
         begun = time.monotonic()
-        marks = caller.set(self._service), current.set(call)
+        before = current.set(call)
         call.threaded = True
         try:
             call.check()
@@ -129,7 +127,7 @@ class Answers:
             value = method(*args)
             if flags & GENERATOR:
                 value = self._iterate(call, value)
-            elif _is_coroutine(value):
+            elif type(value) not in ATOMS and _is_coroutine(value):
                 self._start(call, lambda: value)
                 return
         except BaseException as error:  # noqa: BLE001, SystemExit too would cost a reply
@@ -138,8 +136,7 @@ class Answers:
             self._succeed(call, value)
         finally:
             call.threaded = False
-            caller.reset(marks[0])
-            current.reset(marks[1])
+            current.reset(before)
             if time.monotonic() - begun < QUICK:
                 self.quick.add(call.name)
             else:
@@ -229,7 +226,6 @@ class Answers:
         service = self._service
 
         async def run() -> Any:
-            caller.set(service)
             current.set(call)
             return await make()
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from dualstack_epc.net.log import logger, one_line
-from dualstack_epc.rpc.answers import caller
 from dualstack_epc.rpc.auth import ServerAuth, reached
 from dualstack_epc.rpc.peer import Peer, Service
+from dualstack_epc.rpc.running import current
 from dualstack_epc.wire.describe import class_name
 from dualstack_epc.wire.lisp import Symbol
 
@@ -170,7 +170,8 @@ class ClientHandler(Service):
 
 def current_client() -> ClientHandler:
     """Return the client that has called the method that runs; raise LookupError outside of one."""
-    client = caller.get()
+    call = current.get()
+    client = call and call.client
     if isinstance(client, ClientHandler):
         return client
     raise LookupError("the caller is no client of a server")

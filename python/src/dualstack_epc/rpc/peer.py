@@ -150,7 +150,7 @@ class Peer:
         self._leaving = False
         self._over = threading.Event()
         self._answers = Answers(service, self._gate, self)
-        self._turns = Turns(self._read, self._act, pool.submit)
+        self._turns = Turns(self._read, self._receive, pool.submit)
 
     # Reading
 
@@ -193,10 +193,6 @@ class Peer:
         self._end(reason)
         self._over.set()
         self._turns.end()
-
-    def _act(self, payload: bytes) -> Callable[[], None] | None:
-        """Take PAYLOAD; return what the thread that has read it is to do."""
-        return None if self._leaving else self._receive(payload)
 
     def _admit(self, auth: ServerAuth) -> str | None:
         """Let nothing through but the proof; return why the connection is to end, or None."""
@@ -252,12 +248,15 @@ class Peer:
 
     def _receive(self, payload: bytes) -> Callable[[], None] | None:
         """Act on the message in PAYLOAD; return what the thread is to do that has read it."""
+        if self._leaving:
+            return None
         try:
             message = messages.parse(payload, self._service.types)
         except MalformedError as error:
             self._receive_malformed(error)
             return None
-        self._note_margin(message, payload)
+        if not self._known or self._json is None:
+            self._note_margin(message, payload)
         if message.name == "call":
             return self._receive_call(message, payload)
         if message.name == "methods":

@@ -25,18 +25,21 @@ class RunningCall:
     """
 
     __slots__ = (
-        "_ended", "_gate", "_on_cancel", "cancelled", "name", "progress", "threaded", "uid",
-        "when_away",
+        "_ended", "_gate", "_on_cancel", "cancelled", "client", "name", "progress", "threaded",
+        "uid", "when_away",
     )  # fmt: skip
     # One for all of them: it is held for moments, and only where calls are cancelled.
     _lock = threading.Lock()
 
-    def __init__(self, uid: Any, name: str, gate: CallGate, *, progress: bool = False) -> None:
+    def __init__(
+        self, uid: Any, name: str, gate: CallGate, client: object, *, progress: bool = False
+    ) -> None:
         """Take the caller's UID, the method's NAME, and the GATE that has let the call through.
 
-        PROGRESS is whether the caller wants to be told of progress.
+        CLIENT is who has called.  PROGRESS is whether it wants to be told of progress.
         """
         self.uid = uid
+        self.client = client
         self.name = name
         self.cancelled = False
         self.progress = progress

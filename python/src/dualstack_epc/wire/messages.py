@@ -15,7 +15,7 @@ from dualstack_epc.wire.errors import OversizeError, ReadError, SendError
 from dualstack_epc.wire.frames import LIMIT
 from dualstack_epc.wire.lisp import OURS, Symbol, Types
 from dualstack_epc.wire.patterns import re
-from dualstack_epc.wire.printer import encode_value, utf8
+from dualstack_epc.wire.printer import brief, encode_value, utf8
 from dualstack_epc.wire.reader import decode_value
 from dualstack_epc.wire.short import SHORT, read_short
 
@@ -33,6 +33,7 @@ MARGIN = b"\t\n"
 PROGRESS_MARGIN = b"\t\t\n"  # and wants to be told of progress
 JSON_MARGINS = (b" \t\n", b" \t\t\n")  # and reads JSON, as `plain` writes it
 OWN_MARGIN = b" \t\n"
+OWN_MARGIN_TEXT = OWN_MARGIN.decode()
 COUNTED = 1 << 62  # UIDs below are those of ends that count
 MESSAGE_LIMIT = 10_000  # characters of an error's message that are sent
 JSON_HEAD = rb'\["([a-z-]{1,20})",([0-9]{1,300})[\],]'
@@ -135,8 +136,10 @@ def encode(name: str, uid: Any, *rest: Any, ours: bool = False, json: bool = Fal
     OURS is whether the reader is of this package, or dualstack in Emacs; JSON whether it reads that
     as well.
     """
-    margin = OWN_MARGIN.decode() if ours else "\n"
+    margin = OWN_MARGIN_TEXT if ours else "\n"
     if len(rest) == 1 and type(uid) is int and 0 <= uid < COUNTED:
+        if (short := brief(rest[0])) is not None:
+            return utf8(f"({name} {uid} {short}){margin}")
         text = plain.write_json(rest[0]) if json and name == "return" else None
         if text is not None:
             payload = utf8(f'["return",{uid},{text}]{margin}')

@@ -55,7 +55,7 @@ class _Json:
     """Python's JSON, which takes 2 ms to load: a start does without, and so do a few messages."""
 
     def __init__(self) -> None:
-        self.scan: Callable[[str, int], tuple[Any, int]] | None = None
+        self.scan: Callable[[str, int], tuple[Any, int]] | None = None  # raises StopIteration
         self.seen = 0  # short messages, until JSON is loaded
         self._reader: Callable[[str], Any] | None = None
         self._writers: dict[str, Callable[[Any], str]] = {}
@@ -64,7 +64,7 @@ class _Json:
         """Return what reads JSON at a position of a text, and tells where it ends."""
         import json  # noqa: PLC0415, see above
 
-        self.scan = json.JSONDecoder(strict=False).raw_decode
+        self.scan = json.JSONDecoder(strict=False).scan_once
         return self.scan
 
     def read(self, text: str) -> Any:
@@ -118,7 +118,8 @@ def read(text: bytes) -> Any:
     outside = b'"'.join(parts[::2]) if len(parts) > 1 else text
     if outside.translate(None, _PLAIN):
         outside = _constants(outside)
-    _check_depth(outside)
+    if outside.count(b"(") > DEEP:
+        _check_depth(outside)
     outside = outside.translate(_EXCHANGE)
     if len(parts) > 1:
         parts[::2] = outside.split(b'"')
@@ -128,7 +129,7 @@ def read(text: bytes) -> Any:
     try:
         json = outside.decode()
         value, end = (_json.scan or _json.load())(json, 0)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, StopIteration):
         raise NotPlainError from None
     if end != len(json):
         raise NotPlainError

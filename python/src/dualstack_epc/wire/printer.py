@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 DEPTH = 1000  # of lists in lists
 LONG = 10**4300  # Python refuses to convert longer integers to decimal, as that is not linear
 
-SHORT = 64  # characters of a name that is remembered
+SHORT = 64  # characters of a name that is remembered, and of text that is printed first
+FEW = 5  # items of a list that may be
 COLUMNS = 8  # levels of rows in rows that are written column by column
 BLOB = 1000  # bytes, from which on they are not escaped if that is possible
 LONG_LIST = 16  # items; a look at all of their types is not worth it in a shorter list
@@ -51,6 +52,40 @@ class _Raw(str):
 
 
 _DOT = _Raw(".")
+
+
+def brief(value: Any) -> str | None:
+    """Return VALUE as an S-expression if it is an atom or a few of them in a list, else None.
+
+    Most replies are, and the loop for all of them takes long to begin.
+    """
+    kind = type(value)
+    if kind is not list and kind is not tuple:
+        return _brief_atom(value)
+    if not value:
+        return "nil"
+    if len(value) > FEW:
+        return None
+    texts = []
+    for item in value:
+        if (text := _brief_atom(item)) is None:
+            return None
+        texts.append(text)
+    return f"({' '.join(texts)})"
+
+
+def _brief_atom(item: Any) -> str | None:
+    """Return ITEM as an S-expression if it is a short atom of the usual types, else None."""
+    kind = type(item)
+    if kind is str:
+        if len(item) > SHORT or '"' in item or "\\" in item:
+            return None
+        return f'"{item}"'
+    if kind is int:
+        return str(item) if -LONG < item < LONG else None
+    if item is None or item is False:
+        return "nil"
+    return "t" if item is True else None
 
 
 def to_sexp(value: Any) -> str:
