@@ -293,6 +293,48 @@ def test_what_is_written_quickly_is_what_is_written_slowly(rows: list[Any]) -> N
         assert text == f"({' '.join(inner)})"
 
 
+@given(ATOMS | st.lists(VALUES, max_size=7) | st.tuples(ATOMS, ATOMS))
+@settings(max_examples=200)
+def test_short_values_are_written_at_once_as_all_are(value: Any) -> None:
+    if (text := printer.brief(value)) is not None:
+        assert text == printer.to_sexp(value)
+
+
+def test_only_the_usual_types_are_written_at_once() -> None:
+    for value in SPECIAL:
+        if value != "\ud800":  # That is found when it becomes bytes.
+            assert printer.brief(value) is None
+            assert printer.brief([1, value]) is None
+    for value in ("a", 1, None, False, True, [], (), ["a", 1, None, False, True], ("b",)):
+        assert printer.brief(value) == printer.to_sexp(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 501, '日{}"\\\n\0' * 200, "[]" * 300, "a" * 20_000], ids=["x", "all", "[", "a"]
+)
+def test_long_strings_are_json(text: str) -> None:
+    for value in (text, [1, text]):
+        payload = messages.encode("return", 1, value, ours=True, json=True)
+        assert payload.startswith(b'["return",1,')
+        assert b"{" not in payload
+        assert messages.parse(payload).rest == [value]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 500, "9" * 20_000, Name("x" * 600), b"x" * 600],
+    ids=["short", "9", "name", "bytes"],
+)
+def test_strings_that_are_no_json(text: Any) -> None:
+    payload = messages.encode("return", 1, text, ours=True, json=True)
+    assert payload == messages.encode("return", 1, text, ours=True)
+
+
+def test_a_long_string_with_a_lone_surrogate_is_named() -> None:
+    with pytest.raises(SendError, match=r"U\+D800"):
+        messages.encode("return", 1, "x" * 600 + "\ud800", ours=True, json=True)
+
+
 @pytest.mark.parametrize("depth", [500, 1500, 3000, 20_000])
 def test_deep_lists_are_no_json(depth: int) -> None:
     value: list[Any] = [1] * 20
