@@ -37,6 +37,9 @@
 (require 'cl-lib)
 (require 'dualstack-epc-scan)
 
+;; New in Emacs 28.
+(declare-function object-intervals "ext:fns.c" (object))
+
 ;; Before Emacs 30 it may be built without them.
 (declare-function json-parse-string "ext:json.c" (string &rest args))
 (declare-function json-serialize "ext:json.c" (object &rest args))
@@ -95,19 +98,20 @@ that JSON would not be faster."
 (defun dualstack-epc--json--array (list depth)
   "Return the vector of LIST, with those of lists in it, up to DEPTH deep.
 Throw nil to `dualstack-epc--json' if it has what JSON does not carry."
-  (let ((vector (vconcat list)))
-    (dotimes (i (length vector))
-      (let ((item (aref vector i)))
-        (cond ((stringp item)
-               (when (or (text-properties-at 0 item) (next-property-change 0 item))
-                 (throw 'dualstack-epc--json nil)))
-              ((consp item)
-               (when (= depth 0)
-                 (throw 'dualstack-epc--json nil))
-               (aset vector i (dualstack-epc--json--array item (1- depth))))
-              ((null item) (aset vector i []))
-              ((not (or (fixnump item) (floatp item) (eq item t)))
-               (throw 'dualstack-epc--json nil)))))
+  (let ((vector (vconcat list))
+        (i 0))
+    (dolist (item list)
+      (cond ((stringp item)
+             (when (object-intervals item)
+               (throw 'dualstack-epc--json nil)))
+            ((consp item)
+             (when (= depth 0)
+               (throw 'dualstack-epc--json nil))
+             (aset vector i (dualstack-epc--json--array item (1- depth))))
+            ((null item) (aset vector i []))
+            ((not (or (fixnump item) (floatp item) (eq item t)))
+             (throw 'dualstack-epc--json nil)))
+      (setq i (1+ i)))
     vector))
 
 (defun dualstack-epc--json-p (payload)

@@ -182,7 +182,7 @@ The first time also say so."
 
 (defun dualstack-mode--host-p (host)
   "Return non-nil if HOST is in `dualstack-mode-hosts'."
-  (if (listp dualstack-mode-hosts)
+  (if (dualstack-mode--strings-p dualstack-mode-hosts)
       (member-ignore-case host dualstack-mode-hosts)
     (user-error "Bad `dualstack-mode-hosts' %S: set it to a list of names"
                 dualstack-mode-hosts)))
@@ -198,12 +198,17 @@ The first time also say so."
   "Return non-nil if the user does not want the mode to act on ARGS."
   (cond ((functionp dualstack-mode-exclude)
          (funcall dualstack-mode-exclude args))
-        ((listp dualstack-mode-exclude)
+        ((dualstack-mode--strings-p dualstack-mode-exclude)
          (let ((name (plist-get args :name)))
            (cl-some (lambda (regexp) (string-match-p regexp name))
                     dualstack-mode-exclude)))
-        (t (user-error "Bad `dualstack-mode-exclude' %S: set it to a list or a function"
-                       dualstack-mode-exclude))))
+        (t (user-error
+            "Bad `dualstack-mode-exclude' %S: set it to a list of strings or a function"
+            dualstack-mode-exclude))))
+
+(defun dualstack-mode--strings-p (value)
+  "Return non-nil if VALUE is a list of strings."
+  (and (proper-list-p value) (cl-every #'stringp value)))
 
 ;;;; Synchronous clients
 

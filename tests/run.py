@@ -215,7 +215,10 @@ def run_units(chosen: list[Unit], processors: int) -> Iterator[tuple[Unit, Count
 def processors() -> int:
     """Return how many units run side by side: no more than 4, for they share the machine."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(os.environ.get("DUALSTACK_JOBS") or min(4, available or 1))
+    text = os.environ.get("DUALSTACK_JOBS") or str(min(4, available or 1))
+    if not text.isdecimal() or int(text) < 1:
+        sys.exit(f"DUALSTACK_JOBS is {text!r}: set it to a number of processors, such as 2")
+    return int(text)
 
 
 def main() -> None:

@@ -67,3 +67,15 @@ def test_the_shell_of_git_is_found(
     shell.touch()
     run_windows.add_git_shell(str(tmp_path / place / "git.exe"))
     assert os.environ["PATH"] == os.pathsep.join(["before", str(shell.parent)])
+
+
+@pytest.mark.parametrize("jobs", ["many", "0", "-1", "1.5"])
+def test_a_number_of_jobs_that_is_none_is_named(jobs: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "tests/run.py", "--only", "no-such-test"], env={**os.environ, "DUALSTACK_JOBS": jobs},
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (1, "")
+    assert (
+        run.stderr == f"DUALSTACK_JOBS is {jobs!r}: set it to a number of processors, such as 2\n"
+    )

@@ -204,7 +204,7 @@ class CallGate:
         with self._lock:
             self._running -= 1
             if self._watchers:
-                self._notify()
+                self._changed.notify_all()
             if not self._waiting or self._closed or self._running >= self._running_limit:
                 return
             job, size = self._waiting.popleft()

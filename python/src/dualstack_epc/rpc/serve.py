@@ -66,15 +66,8 @@ def run(  # noqa: PLR0913, the command's options
         return
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
-        functions = _load(modules, path or ())
-        token = new_token() if auth else None
-        _announce(stream, listener, token)
-        # Clients can connect from here on, and wait while the rest is loaded.
-        server = _server(listener, token, functions)
+        server = _announced(stream, listener, _load(modules, path or ()), log_level, auth=auth)
         server.label = label
-        _settle(functions, log_level)
-        if log_level in {"debug", "info"}:
-            sys.stderr.write(_describe(listener))
         if exit_on_eof:
             threading.Thread(target=_exit_on_eof, args=(server, stdin), daemon=True).start()
         _serve(server)
@@ -82,6 +75,25 @@ def run(  # noqa: PLR0913, the command's options
         listener.close()
         _start_exit_late()
         stream.close()
+
+
+def _announced(
+    stream: TextIO,
+    listener: Listener,
+    functions: list[tuple[str, Callable[..., Any]]],
+    log_level: str,
+    *,
+    auth: bool,
+) -> Server:
+    """Return a server of FUNCTIONS at LISTENER, once STREAM has been told of it."""
+    token = new_token() if auth else None
+    _announce(stream, listener, token)
+    # Clients can connect from here on, and wait while the rest is loaded.
+    server = _server(listener, token, functions)
+    _settle(functions, log_level)
+    if log_level in {"debug", "info"}:
+        sys.stderr.write(_describe(listener))
+    return server
 
 
 def _take_stdin() -> int:

@@ -55,7 +55,7 @@ class _Json:
     """Python's JSON, which takes 2 ms to load: a start does without, and so do a few messages."""
 
     def __init__(self) -> None:
-        self.scan: Callable[[str, int], tuple[Any, int]] | None = None  # raises StopIteration
+        self.scan: Callable[[str, int], tuple[Any, int]] | None = None
         self.seen = 0  # short messages, until JSON is loaded
         self._reader: Callable[[str], Any] | None = None
         self._writers: dict[str, Callable[[Any], str]] = {}
@@ -64,7 +64,7 @@ class _Json:
         """Return what reads JSON at a position of a text, and tells where it ends."""
         import json  # noqa: PLC0415, see above
 
-        self.scan = json.JSONDecoder(strict=False).scan_once
+        self.scan = json.JSONDecoder(strict=False).raw_decode
         return self.scan
 
     def read(self, text: str) -> Any:
@@ -129,7 +129,7 @@ def read(text: bytes) -> Any:
     try:
         json = outside.decode()
         value, end = (_json.scan or _json.load())(json, 0)
-    except (ValueError, RecursionError, StopIteration):
+    except (ValueError, RecursionError):
         raise NotPlainError from None
     if end != len(json):
         raise NotPlainError
