@@ -267,11 +267,10 @@ again."
 Most small messages come so, and need no buffer."
   (and (null (dualstack-epc-connection--length connection))
        (= 0 (buffer-size (dualstack-epc-connection--input connection)))
-       (let ((case-fold-search nil))
-         (string-match-p "\\`[0-9a-f]\\{6\\}" bytes))
-       (= (length bytes) (+ 6 (string-to-number (substring bytes 0 6) 16)))
-       (<= (- (length bytes) 6) (dualstack-epc-connection--limit connection))
-       (substring bytes 6)))
+       (let ((length (- (length bytes) 6)))
+         (and (<= 0 length (dualstack-epc-connection--limit connection))
+              (string= (substring bytes 0 6) (format "%06x" length))
+              (substring bytes 6)))))
 
 (defun dualstack-epc--unfinished (connection)
   "Return how many bytes of an unfinished message have arrived over CONNECTION."
@@ -281,7 +280,7 @@ Most small messages come so, and need no buffer."
 (defun dualstack-epc--next-payload (connection)
   "Return the next payload that arrived over CONNECTION, or nil.
 A malformed header ends the connection, and so does too long a message."
-  (when (buffer-live-p (dualstack-epc-connection--input connection))
+  (when (> (dualstack-epc--unfinished connection) 0)
     (with-current-buffer (dualstack-epc-connection--input connection)
       (unless (or (dualstack-epc-connection--length connection)
                   (< (buffer-size) 6))

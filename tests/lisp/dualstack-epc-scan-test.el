@@ -215,6 +215,43 @@ Before there was a scan, counting brackets took half of the time to read."
   (let ((code (list "#" (make-list 20 ''a))))
     (should (dualstack-epc--codec-encode (list 'call 1 'f (list code))))))
 
+(ert-deftest dualstack-epc-scan-small-messages-are-printed-as-all-are ()
+  "What is printed without `prin1' is what that prints, and little is printed so."
+  (dolist (message `((call 1 echo (1)) (return 2 nil) (return 2 t) (return 3 "a b [c] ~!#")
+                     (call 1 x-2_y (1 -2 nil t "z")) (return ,most-negative-fixnum (""))
+                     (return 1 ,(string-to-multibyte "abc"))))
+    (let ((text (dualstack-epc-codec--brief message)))
+      (should (equal text (dualstack-epc-codec--safe message)))
+      (should-not (multibyte-string-p text))))
+  (dolist (message `((return 3 "a\"b") (return 3 "a\\b") (return 1 "a\nb") (return 1 "é")
+                     (return 1 "\377") (return 1 x) (return 1 'x) (return 1 (1 . 2)) (return 1 . 2)
+                     (return 1 [1]) (return 1 1.5) (return 1 ((1))) (return 1 :a) (return "1" 1)
+                     (return ,(1+ most-positive-fixnum) 1) (return 1 ,(1+ most-positive-fixnum))
+                     (return 1 ,(propertize "x" 'face 'bold)) (return 1 ,(make-string 200 ?x))
+                     (return 1 ,(concat "xy" (propertize "z" 'face nil)))
+                     (call 1 ,(make-symbol "x") (1)) (call 1 X (1)) (call 1 é (1)) (call 1 nil\  (1))
+                     (call 1 "x" (1)) (call 1 x 1 . 2) (call 1 x (1) 2) (call 1 x (1 2 3 4 5 6))
+                     (return-error 1 "x") (methods 1) (return 1) (return 1 2 3)))
+    (should-not (dualstack-epc-codec--brief message))))
+
+(ert-deftest dualstack-epc-scan-small-random-messages-are-printed-as-all-are ()
+  "What is printed without `prin1' is what that prints, whatever characters there are."
+  (random "dualstack")
+  (dotimes (_ 2000)
+    (let* ((atom (lambda ()
+                   (pcase (random 4)
+                     (0 (random))
+                     (1 nil)
+                     (2 t)
+                     (_ (apply #'string (cl-loop repeat (random 9) collect (random 140)))))))
+           (list (cl-loop repeat (random 6) collect (funcall atom)))
+           (message (if (= 0 (random 2))
+                        (list 'return (random 999) (funcall atom))
+                      (list 'call (random 999) 'f list)))
+           (text (dualstack-epc-codec--brief message)))
+      (when text
+        (should (equal text (dualstack-epc-codec--safe message)))))))
+
 (provide 'dualstack-epc-scan-test)
 
 ;;; dualstack-epc-scan-test.el ends here
