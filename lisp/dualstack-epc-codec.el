@@ -110,8 +110,7 @@ begin.  Otherwise return nil."
         ((and (stringp atom)
               (< (length atom) 100)
               (not (string-match-p "[^]-~ !#-[]" atom))
-              (not (text-properties-at 0 atom))
-              (not (next-property-change 0 atom)))
+              (not (dualstack-epc--raw-propertied-p atom)))
          (concat "\"" (string-to-unibyte atom) "\""))
         (t (throw 'dualstack-epc-codec--large nil))))
 
@@ -172,8 +171,7 @@ one value."
 (defun dualstack-epc--codec-plain-p (item)
   "Return non-nil if ITEM is an integer, symbol or string that is sure to cross."
   (cond ((stringp item)
-         (not (or (text-properties-at 0 item)
-                  (next-property-change 0 item)
+         (not (or (dualstack-epc--raw-propertied-p item)
                   (dualstack-epc-codec--raw-string-p item))))
         ((symbolp item)
          (eq item (intern-soft (symbol-name item))))

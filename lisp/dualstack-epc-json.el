@@ -35,10 +35,8 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'dualstack-epc-raw)
 (require 'dualstack-epc-scan)
-
-;; New in Emacs 28.
-(declare-function object-intervals "ext:fns.c" (object))
 
 ;; Before Emacs 30 it may be built without them.
 (declare-function json-parse-string "ext:json.c" (string &rest args))
@@ -102,7 +100,7 @@ Throw nil to `dualstack-epc--json' if it has what JSON does not carry."
         (i 0))
     (dolist (item list)
       (cond ((stringp item)
-             (when (object-intervals item)
+             (when (dualstack-epc--raw-propertied-p item)
                (throw 'dualstack-epc--json nil)))
             ((consp item)
              (when (= depth 0)

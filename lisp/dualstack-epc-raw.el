@@ -53,13 +53,19 @@ Its margin tells that it is from one that sends them so."
   (let ((length (length payload)))
     (and (> length 2) (eq (aref payload (- length 2)) ?\t))))
 
+(defsubst dualstack-epc--raw-propertied-p (string)
+  "Return non-nil if STRING has, or may have, text properties."
+  (if (fboundp 'object-intervals)
+      (object-intervals string) ; New in Emacs 28.
+    (or (text-properties-at 0 string)
+        (next-property-change 0 string))))
+
 (defun dualstack-epc--raw-p (item)
   "Return non-nil if ITEM is a long unibyte string with bytes over 127."
   (and (stringp item)
        (> (length item) dualstack-epc--raw-length)
        (not (multibyte-string-p item))
-       (not (text-properties-at 0 item))
-       (not (next-property-change 0 item))
+       (not (dualstack-epc--raw-propertied-p item))
        (string-match-p "[\200-\377]" item)))
 
 (defun dualstack-epc--raw-item (item print)
