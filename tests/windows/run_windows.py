@@ -54,8 +54,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from run import Counts, read_ert, read_report  # noqa: E402, it is in the directory above
 
-TIME_LIMIT = 600  # seconds for one file
+TIME_LIMIT = 600  # seconds for one file of ERT
 TEST_LIMIT = 240  # seconds for one test of pytest: Wine needs four times as long
+PYTEST_LIMIT = 1800  # seconds for one file of pytest, whose tests have their own
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
 BUILT = ROOT / ".cache/windows"
 COPIED = [
@@ -247,7 +248,7 @@ class Windows:
         ]  # fmt: skip
         if only:
             command += ["--only", only]
-        output, status = run(command, self.tree)
+        output, status = run(command, self.tree, PYTEST_LIMIT)
         counts = read_report(report) if report.exists() else Counts()
         report.unlink(missing_ok=True)
         no_tests = 5
@@ -255,7 +256,7 @@ class Windows:
             counts.failed = max(1, counts.failed)
             print(output)
         if status is None:
-            print(f"{file}: ended after {TIME_LIMIT} s")
+            print(f"{file}: ended after {PYTEST_LIMIT} s")
         failed = re.findall(r"^FAILED \S+::(\w+)", output, re.MULTILINE)
         return counts, [] if status is None else sorted(set(failed))
 
