@@ -126,14 +126,18 @@ OPTIONS have `:name', `:then' and `:else' of the caller; the rest is for
         (error "Bad %s %S: give a function" key function)))))
 
 (defun dualstack-async--release ()
-  "Begin the races whose turn it is."
+  "Begin the races whose turn it is.
+One that waits for a server may never end: it takes nobody's turn."
   (setq dualstack-async--races
         (cl-remove-if-not #'dualstack-race--running-p dualstack-async--races))
-  (cl-loop for race in dualstack-async--races
-           repeat dualstack-async--limit
-           when (and (dualstack-race--running-p race)
-                     (dualstack-race--held-p race))
-           do (dualstack-race--release race)))
+  (let ((places dualstack-async--limit))
+    (dolist (race dualstack-async--races)
+      (unless (dualstack-race--persist race)
+        (cl-decf places))
+      (when (and (dualstack-race--running-p race)
+                 (dualstack-race--held-p race)
+                 (or (dualstack-race--persist race) (>= places 0)))
+        (dualstack-race--release race)))))
 
 (defun dualstack-async--without (plist keys)
   "Return a copy of PLIST without KEYS."

@@ -132,6 +132,21 @@
         (should (<= most 3)))
       (mapc #'delete-process opened))))
 
+(dualstack-deftest dualstack-async-waits-take-no-turns ()
+  "However many wait for servers that do not come, others are connected."
+  (dualstack-test-with-servers ((server 'ipv4))
+    (let* ((dualstack-async--limit 2)
+           (opened nil)
+           (port (dualstack-test-free-port))
+           (waits (cl-loop repeat 3
+                           collect (dualstack-wait-for-port "localhost" port))))
+      (dualstack-open-async "localhost" (dualstack-test-port server)
+                            :then (lambda (process) (push process opened)))
+      (unwind-protect
+          (dualstack-test-wait (lambda () opened))
+        (mapc #'dualstack-cancel waits))
+      (mapc #'delete-process opened))))
+
 (dualstack-deftest dualstack-async-callback-that-signals ()
   "An error in a caller's function harms nothing else."
   (dualstack-test-with-servers ((server 'ipv4))
