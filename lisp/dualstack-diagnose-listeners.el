@@ -63,18 +63,12 @@ in the commentary."
   (let* ((buffer (generate-new-buffer " *dualstack-diagnose*"))
          (default-directory (dualstack-diagnose-listeners--directory))
          (timer nil)
-         (end (lambda (process)
+         (end (lambda (process overdue)
                 (when timer (cancel-timer timer))
                 (when process
-                  (set-process-sentinel process #'ignore)
-                  (set-process-filter process #'ignore)
-                  (set-process-buffer process nil)
-                  ;; To delete it while it runs can hang a Windows Emacs.
-                  (if (and (eq system-type 'windows-nt) (process-live-p process))
-                      (kill-process process)
-                    (delete-process process)))))
-         (finish (lambda (process)
-                   (funcall end process)
+                  (dualstack-diagnose-listeners--end process overdue))))
+         (finish (lambda (process &optional overdue)
+                   (funcall end process overdue)
                    (setcar run nil)
                    (unwind-protect
                        (with-current-buffer buffer
@@ -90,11 +84,29 @@ in the commentary."
                              :sentinel (lambda (process _event)
                                          (unless (process-live-p process)
                                            (funcall finish process))))))
-          (setq timer (run-at-time dualstack-diagnose-listeners--timeout nil finish process))
+          (setq timer (run-at-time dualstack-diagnose-listeners--timeout nil
+                                   finish process t))
           (setcar run (lambda ()
-                        (funcall end process)
+                        (funcall end process nil)
                         (kill-buffer buffer))))
       (file-error (funcall finish nil)))))
+
+;; To delete a process while it runs can hang a Windows Emacs.  To kill it as it
+;; starts can leave somebody there who holds its pipe, so that it never seems to end.
+(defun dualstack-diagnose-listeners--end (process overdue)
+  "End PROCESS, whose output nobody wants any more.
+On Windows let it end by itself, which takes it a moment, unless it is OVERDUE."
+  (set-process-sentinel process #'ignore)
+  (set-process-filter process #'ignore)
+  (set-process-buffer process nil)
+  (cond ((not (and (eq system-type 'windows-nt) (process-live-p process)))
+         (delete-process process))
+        (overdue (kill-process process))
+        (t (let ((timer (run-at-time dualstack-diagnose-listeners--timeout nil
+                                     #'kill-process process)))
+             (set-process-sentinel process (lambda (process _event)
+                                             (unless (process-live-p process)
+                                               (cancel-timer timer))))))))
 
 (declare-function w32-get-locale-info "ext:w32proc.c" (lcid &optional longform))
 (declare-function w32-get-default-locale-id "ext:w32proc.c" ())

@@ -89,9 +89,19 @@
 
 (defun dualstack-test--clear (extra)
   "End what the alist EXTRA names, for the next test to begin clean."
-  (mapc #'delete-process (alist-get 'processes extra))
+  (mapc #'dualstack-test--end-process (alist-get 'processes extra))
   (mapc #'cancel-timer (alist-get 'timers extra))
   (mapc #'kill-buffer (alist-get 'buffers extra)))
+
+(defun dualstack-test--end-process (process)
+  "Delete PROCESS, or only kill it if it is a live child of a Windows Emacs.
+That Emacs can wait for ever for the pipe of a child that it deletes."
+  (if (and (eq system-type 'windows-nt)
+           (eq (process-type process) 'real)
+           (process-live-p process))
+      (progn (set-process-sentinel process #'ignore)
+             (kill-process process))
+    (delete-process process)))
 
 (defmacro dualstack-test-clean (&rest body)
   "Run BODY with an empty memory; fail if anything is left behind.
