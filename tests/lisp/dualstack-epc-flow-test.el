@@ -209,8 +209,26 @@ Arguments that change afterwards are sent as they were."
     (should (equal (nth 3 (nth 64 (dualstack-epc-test-received peer 65)))
                    '(1 (2 3) [4])))))
 
+(dualstack-deftest dualstack-epc-flow-nested-256-deep-with-python ()
+  "Calls of Emacs and Python that call each other nest to 256."
+  (dualstack-epc-test-with-python
+      (connection "
+from dualstack_epc import current_client
+def up(n):
+    return 0 if n == 0 else 1 + current_client().call_sync('down', [n - 1])
+f(up)
+")
+    (dualstack-epc-define-method
+     connection 'down
+     (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call connection 'up (list (1- n)))))))
+    (should (= (dualstack-epc-call connection 'up '(256)) 256))
+    (should (= (dualstack-epc-call connection 'up '(1)) 1))))
+
+;; A Windows Emacs that has both ends writes to one as it begins to read from it.
 (dualstack-deftest dualstack-epc-flow-nested-256-deep ()
   "Calls that call each other nest to 256, and hold nobody back."
+  (when (eq system-type 'windows-nt)
+    (ert-skip "Emacs on Windows takes a socket for closed where it has both ends"))
   (dualstack-epc-test-with-pair (client server nil)
     (dualstack-epc-define-method
      client 'down (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call client 'up (list (1- n)))))))
