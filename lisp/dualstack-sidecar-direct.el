@@ -49,6 +49,8 @@ that cannot be.  TRAMP must be connected to that machine."
          (script (dualstack-sidecar-direct--script
                   (dualstack-sidecar-direct--path vector directory)
                   (file-remote-p directory 'localname) command)))
+    (when (eq system-type 'windows-nt)
+      (setq script (dualstack-sidecar-direct--ascii script)))
     (and program
          (null (cdr (tramp-compute-multi-hops vector)))
          (dualstack-sidecar-direct--login program vector script))))
@@ -108,6 +110,26 @@ PATH is a list of directories for programs, or nil."
             "")
           (dualstack-sidecar-direct--quote directory)
           (mapconcat #'dualstack-sidecar-direct--quote command " ")))
+
+(defun dualstack-sidecar-direct--by-windows-p (directory)
+  "Return non-nil if TRAMP needs Windows' command line for a process in DIRECTORY.
+That is so for its direct processes; a shell there is told to start others."
+  (and (eq system-type 'windows-nt)
+       (fboundp 'tramp-direct-async-process-p)
+       (let ((default-directory directory))
+         (tramp-direct-async-process-p))))
+
+(defun dualstack-sidecar-direct--ascii (script)
+  "Return a shell script in ASCII that does what SCRIPT does.
+The command line of a program on Windows has no other characters than those of
+a code page, and ssh programs differ in what they make of them."
+  (if (string-match-p "\\`[[:ascii:]]*\\'" script) script
+    (format "eval \"$(printf %%b '%s')\""
+            (mapconcat (lambda (byte)
+                         (if (and (<= ?\s byte ?~) (not (memql byte '(?' ?\\))))
+                             (string byte)
+                           (format "\\0%03o" byte)))
+                       (encode-coding-string script 'utf-8) ""))))
 
 (defun dualstack-sidecar-direct--quote (word)
   "Return WORD quoted for a POSIX shell, whatever this system has."

@@ -100,6 +100,8 @@ The value is nil, or a function that gives the attempt up."
                   :name name :else else :begun (float-time)
                   :buffer (dualstack-sidecar-environment--buffer name)
                   :then (lambda (python)
+                          (unless place ; Windows' has backslashes.
+                            (setq python (expand-file-name python)))
                           (puthash key python dualstack-sidecar-environment--found)
                           (funcall then python)))))
         (dualstack-sidecar-environment--start
@@ -192,7 +194,7 @@ The value is nil, or a function that gives the attempt up."
   (dualstack-sidecar-environment--disarm job)
   (let ((buffer (dualstack-sidecar-environment--job-buffer job)))
     (pcase (dualstack-sidecar-environment--job-outcome job)
-      (`(ready ,(app expand-file-name python)) ; Windows' has backslashes.
+      (`(ready ,python)
        (dualstack-sidecar--log-append buffer (format "Ready: %s\n" python))
        (when (dualstack-sidecar-environment--job-step job)
          (unless noninteractive

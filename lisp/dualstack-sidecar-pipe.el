@@ -128,11 +128,28 @@ What comes before goes to LOG."
 
 (defun dualstack-sidecar--pipe-end (process)
   "Have the child PROCESS end.
-It is told so by the end of its input, which a terminal cannot tell."
+It is told so by the end of its input, which a terminal cannot tell, be it here
+or, for a child with the property `dualstack-sidecar--far', on another machine."
   (when (process-live-p process)
-    (if (process-tty-name process)
-        (delete-process process)
-      (ignore-errors (process-send-eof process)))))
+    (cond ((process-tty-name process)
+           (delete-process process))
+          ((and (eq system-type 'windows-nt) (process-get process 'dualstack-sidecar--far))
+           (dualstack-sidecar--pipe-kill process))
+          (t (ignore-errors (process-send-eof process))))))
+
+(defun dualstack-sidecar--pipe-kill (process)
+  "Kill the child PROCESS and what it has started, such as a shell's ssh.
+On Windows Emacs hangs if it deletes a process while another can still write to
+its pipe, which here is the other's output, too."
+  (let ((parents (mapcar (lambda (pid) (cons pid (alist-get 'ppid (process-attributes pid))))
+                         (list-system-processes)))
+        (found (list (process-id process))))
+    (dolist (pid found) ; It grows meanwhile.
+      (pcase-dolist (`(,child . ,parent) parents)
+        (when (and (eql parent pid) (not (memql child found)))
+          (nconc found (list child)))))
+    (dolist (pid (nreverse found))
+      (ignore-errors (signal-process pid 'SIGKILL)))))
 
 (provide 'dualstack-sidecar-pipe)
 

@@ -33,6 +33,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'dualstack-sidecar-direct)
 (require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-python)
 (require 'dualstack-sidecar-tree)
@@ -188,18 +189,30 @@ printf '\\n(dualstack-epc 1 :ready \"%s\")\\n' \"$ready\"; exec \"$@\" 2>/dev/nu
 
 (defun dualstack-sidecar-remote--make-process (directory command &rest process)
   "Start COMMAND in DIRECTORY, by TRAMP; PROCESS is more for `make-process'."
+  (when (dualstack-sidecar-direct--by-windows-p directory)
+    (setq command (list "sh" "-c" (dualstack-sidecar-direct--ascii
+                                   (concat "exec " (mapconcat #'dualstack-sidecar-direct--quote
+                                                              command " "))))))
   (let ((default-directory directory)
         ;; Those of this machine mean nothing there.
         (process-environment (default-toplevel-value 'process-environment)))
-    (apply #'make-process :command command :connection-type 'pipe :file-handler t process)))
+    (let ((process (apply #'make-process :command command :connection-type 'pipe :file-handler t
+                          process)))
+      (process-put process 'dualstack-sidecar--far t)
+      process)))
 
 (declare-function tramp-cleanup-connection "tramp-cmds" t t)
 (declare-function tramp-dissect-file-name "tramp" t t)
+(declare-function tramp-get-connection-process "tramp" t t)
 
 (defun dualstack-sidecar-remote--forget (directory)
   "Close TRAMP's connection to DIRECTORY, which a quit may have left in the middle."
   (ignore-errors
-    (tramp-cleanup-connection (tramp-dissect-file-name directory) t t)))
+    (let* ((vector (tramp-dissect-file-name directory))
+           (process (tramp-get-connection-process vector)))
+      (when (and process (eq system-type 'windows-nt))
+        (dualstack-sidecar--pipe-kill process))
+      (tramp-cleanup-connection vector t t))))
 
 (defun dualstack-sidecar-remote--run (directory)
   "Return a function to start the maker of environments in DIRECTORY.

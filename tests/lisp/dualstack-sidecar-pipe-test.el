@@ -80,8 +80,6 @@ They are the body of a loop that has read MESSAGE, and can call say."
 
 (dualstack-sidecar-helper-test dualstack-sidecar-pipe-bytes
   "All 256 bytes, and 16 MB, cross unchanged."
-  (when dualstack-test-on-wine
-    (ert-skip "Wine fails, with EINVAL, where a pipe is full"))
   (let ((sidecar (dualstack-sidecar-pipe-test-start))
         (bytes (apply #'unibyte-string (number-sequence 0 255)))
         (long (make-string 16000000 ?ä)))
@@ -109,6 +107,20 @@ time.sleep(60)"))
           process (dualstack-sidecar-process sidecar))
     (dualstack-sidecar-stop "deaf")
     (dualstack-test-wait (lambda () (not (process-live-p process))))))
+
+(dualstack-deftest dualstack-sidecar-pipe-kill ()
+  "A child is killed with what it has started, as a shell with its ssh has to be."
+  (let* ((child (dualstack-test-child
+                 dualstack-test-python "-c" "
+import subprocess, sys
+code = 'import os, time; print(os.getpid(), flush=True); time.sleep(100)'
+subprocess.run([sys.executable, '-c', code])"))
+         (pid (dualstack-test-child-port child)))
+    (should (dualstack-test-alive-p pid))
+    (dualstack-sidecar--pipe-kill child)
+    (dualstack-test-wait (lambda () (not (or (process-live-p child)
+                                             (dualstack-test-alive-p pid)))))
+    (dualstack-test-end child)))
 
 (dualstack-sidecar-helper-test dualstack-sidecar-pipe-crash
   "A crash ends calls at once, is told with the log, and the sidecar starts again."

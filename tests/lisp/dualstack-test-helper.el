@@ -302,6 +302,46 @@ On Windows a refusal takes longer than what is waited for, and that is told."
   (and (eq system-type 'windows-nt) (file-exists-p "c:/windows/system32/winepath.exe"))
   "Non-nil if this is Wine, not Windows.")
 
+;;;; Wine
+
+;; Where a pipe is full, Windows writes nothing and says ENOSPC, which Emacs takes for
+;; EAGAIN: it waits, and writes again.  Wine writes nothing and says EINVAL.  A pipe there
+;; takes 4096 bytes.
+
+(defvar dualstack-test--unsent (make-hash-table :test #'eq :weakness 'key)
+  "What is still to be written to children, lists of strings, by processes.")
+
+(defun dualstack-test--note-unsent (process string)
+  "Note that STRING is to be sent to PROCESS, in pieces that its pipe takes."
+  (let ((size (if (= (string-bytes string) (length string)) 4000 1000)))
+    (puthash process
+             (append (gethash process dualstack-test--unsent)
+                     (cl-loop for i from 0 below (length string) by size
+                              collect (substring string i (min (length string) (+ i size)))))
+             dualstack-test--unsent)))
+
+(defun dualstack-test--send (send process string)
+  "Send STRING to PROCESS by SEND; wait where its pipe is full, as on Windows.
+What others send meanwhile comes behind."
+  (if (not (and (processp process) (eq 'real (process-type process))))
+      (funcall send process string)
+    (dualstack-test--note-unsent process string)
+    (let ((tries 0))
+      (while (gethash process dualstack-test--unsent)
+        (condition-case err
+            (let ((signal-hook-function nil)) ; TRAMP has one, which makes it another error.
+              (funcall send process (car (gethash process dualstack-test--unsent)))
+              (pop (gethash process dualstack-test--unsent))
+              (setq tries 0))
+          (file-error
+           (unless (and (equal (nth 2 err) "Invalid argument") (process-live-p process))
+             (signal (car err) (cdr err)))
+           (when (= 0 (% (cl-incf tries) 100)) ; A wait takes some 16 ms at least.
+             (accept-process-output nil 0.001))))))))
+
+(when dualstack-test-on-wine
+  (advice-add 'process-send-string :around #'dualstack-test--send))
+
 ;;;; Peers that are children
 
 (defun dualstack-test-child (&rest command)
@@ -392,34 +432,60 @@ other way, as it refuses where a backlog is full."
        (nth (cl-position family '(ipv4 ipv6 both)) ports)))))
 
 (defun dualstack-test-stalled-on-windows (arguments)
-  "Return a port of this host that stalls as ARGUMENTS of stall.py say.
-Without \"--black-hole\" that is any free one, as Windows refuses late."
-  (cond ((not (member "--black-hole" arguments))
-         (let ((port (cadr (member "--port" arguments))))
-           (if port (string-to-number port) (dualstack-test-free-port))))
-        ((member "--port" arguments)
-         (ert-skip "needs a port of its own that answers nothing"))
-        ((dualstack-test-silent-port
-          (intern (or (cadr (member "--family" arguments)) "both"))))
-        (t (ert-skip "needs a port that answers nothing: WINDOWS_NET"))))
+  "Return a port of this host that stalls as ARGUMENTS of stall.py say, or nil.
+Without \"--black-hole\" that is any free one, as Windows refuses late.  The
+value is nil if it takes that program, on the machine below."
+  (let ((port (cadr (member "--port" arguments))))
+    (cond ((member "--black-hole" arguments)
+           (and (not port)
+                (dualstack-test-silent-port
+                 (intern (or (cadr (member "--family" arguments)) "both")))))
+          (port (string-to-number port))
+          (t (dualstack-test-free-port)))))
 
 (defmacro dualstack-test-with-stall (binding &rest body)
   "Run BODY while connecting to an address stalls, by support/stall.py.
 BINDING is (PORT ARGUMENT...): PORT is bound to the address's port, the rest
 are the program's arguments."
   (declare (indent 1) (debug ((symbolp &rest form) body)))
-  (let ((child (make-symbol "child"))
-        (function (make-symbol "function")))
-    `(let ((,function (lambda (,(car binding)) ,@body)))
-       (pcase system-type
-         ('windows-nt
-          (funcall ,function (dualstack-test-stalled-on-windows (list ,@(cdr binding)))))
-         ('gnu/linux
-          (dualstack-test-with-child (,child dualstack-test-python
-                                             (dualstack-test-support "stall.py")
-                                             ,@(cdr binding))
-            (funcall ,function (dualstack-test-child-port ,child))))
-         (_ (ert-skip "needs GNU/Linux's full backlog"))))))
+  `(dualstack-test-call-with-stall (list ,@(cdr binding)) (lambda (,(car binding)) ,@body)))
+
+(defun dualstack-test-call-with-stall (arguments function)
+  "Call FUNCTION with a port that stalls as ARGUMENTS of stall.py say."
+  (let ((port (and (eq system-type 'windows-nt) (dualstack-test-stalled-on-windows arguments))))
+    (if port
+        (funcall function port)
+      (unless (memq system-type '(gnu/linux windows-nt))
+        (ert-skip "needs GNU/Linux's full backlog"))
+      (let ((child (apply #'dualstack-test-child
+                          (apply #'dualstack-test-there "python"
+                                 (dualstack-test-name-there (dualstack-test-support "stall.py"))
+                                 arguments))))
+        (unwind-protect
+            (funcall function (dualstack-test-child-port child))
+          (dualstack-test-end child))))))
+
+;;;; Another machine
+
+(defun dualstack-test-there (&rest command)
+  "Return a command line for COMMAND on a GNU/Linux machine.
+That is this one or, under Wine, the one below; the program \"python\" is its
+Python.  Skip the test where there is none."
+  (cond ((not (eq system-type 'windows-nt))
+         (cl-substitute dualstack-test-python "python" command :test #'equal))
+        ((getenv "DUALSTACK_HOST")
+         `(,@(dualstack-test--host-program) "run" ,@command))
+        (t (ert-skip "needs a GNU/Linux machine that runs this one: WINDOWS_NET"))))
+
+(defun dualstack-test--host-program ()
+  "Return the command line, without arguments, of the program host.py."
+  (list dualstack-test-python (expand-file-name "tests/windows/host.py" dualstack-test-root)))
+
+(defun dualstack-test-name-there (file)
+  "Return what FILE, on this machine, is called on that of `dualstack-test-there'."
+  (if (eq system-type 'windows-nt)
+      (substring (expand-file-name file) 2)
+    file))
 
 ;;;; Hosts of their own
 
@@ -456,6 +522,18 @@ Root needs no user namespace, and in a chroot gets none."
 It is a network namespace with only the loopback.  SETTINGS are strings
 \"FILE VALUE\", written below /proc/sys/net.  Skip the test where the
 system does not allow that."
+  (if (eq system-type 'windows-nt)
+      (dualstack-test--below settings)
+    (dualstack-test--host settings)))
+
+(defun dualstack-test--below (settings)
+  "Return a wrapper that has SETTINGS on the machine below, or skip the test."
+  (unless (getenv "DUALSTACK_HOST")
+    (ert-skip "needs a machine that runs this one, and may be changed: WINDOWS_NET"))
+  `(,@(dualstack-test--host-program) "with" ,@settings "--"))
+
+(defun dualstack-test--host (settings)
+  "Return the wrapper of `dualstack-test-host' for SETTINGS."
   (let ((wrapper
          (list "unshare" (dualstack-test--unshare "n") "sh" "-ec"
                (concat "ip link set lo up 2>/dev/null || true\n"
@@ -496,12 +574,13 @@ Skip the test where the system does not allow that."
 (defun dualstack-test-resolver (hosts)
   "Return a wrapper for `dualstack-test-emacs': a resolver that knows HOSTS.
 HOSTS is the text of a hosts file.  Skip the test without libnss_wrapper.
-On Windows those who run the tests have HOSTS, or the test is skipped."
-  (if (eq system-type 'windows-nt)
-      (dolist (line (split-string hosts "\n" t))
-        (unless (member line (split-string (or (getenv "DUALSTACK_HOSTS") "") ";"))
-          (ert-skip (format "needs %S in the hosts file" line))))
-    (dualstack-test--resolver hosts)))
+On Windows the hosts file has HOSTS already, or the machine below sees to that."
+  (cond ((not (eq system-type 'windows-nt))
+         (dualstack-test--resolver hosts))
+        ((cl-set-difference (split-string hosts "\n" t)
+                            (split-string (or (getenv "DUALSTACK_HOSTS") "") ";")
+                            :test #'equal)
+         (dualstack-test--below (list (format "/etc/hosts '%s'" hosts))))))
 
 (defun dualstack-test--resolver (hosts)
   "Return the wrapper of `dualstack-test-resolver' for HOSTS."

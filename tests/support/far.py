@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A long way to a port of this machine: what is sent arrives later, in each direction.
 
-It needs no kernel that can delay packets, and no root.
+It needs no kernel that can delay packets, and no root.  ``python far.py PORT SECONDS`` prints another
+port, which leads to PORT, and its own process number; it ends with its input.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 
 CHUNK = 65536
@@ -61,3 +64,8 @@ def lead_to(port: int, delay: float) -> int:
     ).start()
     told.wait(10)
     return ready[0]
+
+
+if __name__ == "__main__":
+    print(lead_to(int(sys.argv[1]), float(sys.argv[2])), os.getpid(), flush=True)
+    sys.stdin.read()

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
+from host import Service  # noqa: E402, it is beside this
 from run import Counts, read_ert, read_report  # noqa: E402, it is in the directory above
 
 TIME_LIMIT = 600  # seconds for one file of ERT
@@ -69,9 +70,11 @@ COPIED = [
     "NEWS.org",
     "LICENSE",
     ".ci",
+    ".cache/packages",
 ]
 # What tests install from the index, which that host cannot reach.
 FETCHED = ["mistune>=3", "six", "uv"]
+PACKAGES = ["elpa-circe", "elpa-websocket"]  # of Debian's
 OLDER = {"mypy": "mypy<2"}  # Wine lacks a library that later ones need.
 PYTHON_VERSION = "3.12"
 # The ports of WINDOWS_NET that answer nothing: at 127.0.0.1, at ::1, and at both.
@@ -152,6 +155,8 @@ class Windows:
                 shutil.copy2(source, self.tree / name)
         self.install()
         self.compile()
+        if os.environ.get("DUALSTACK_HOST"):
+            self.make_ssh()
 
     def install(self) -> None:
         """Let that Python have our package, with its command, and say so in the environment."""
@@ -176,6 +181,14 @@ class Windows:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         names = ("DUALSTACK_PYTHON", "PYTHONPATH", "DUALSTACK_SCRIPTS", "PYTHONPYCACHEPREFIX")
         os.environ.update(zip(names, output.splitlines()[-4:], strict=True))
+
+    def make_ssh(self) -> None:
+        """Make an ssh.exe that reaches this machine, and have it on the path."""
+        output, status = run([*self.python, "tests/windows/host.py", "make", "ssh"], self.tree)
+        if status != 0:
+            sys.exit(f"There is no ssh to be made: {output}")
+        path = [os.environ.get("WINEPATH"), output.strip()]
+        os.environ["WINEPATH"] = ";".join(filter(None, path))
 
     def compile(self) -> None:
         """Compile the Lisp by that Emacs, and say in the environment where that is."""
@@ -362,7 +375,13 @@ def drop_former(site: Path) -> None:
 
 
 def fetch() -> None:
-    """Have pip find what tests install, by the environment; fetch it once, if there is a network."""
+    """Have pip find what tests install, by the environment; fetch it once, if there is a network.
+
+    So is what tests load of Debian's packages.
+    """
+    for package in PACKAGES:
+        script = ["sh", "tests/support/debian-package.sh", package]
+        subprocess.run(script, cwd=ROOT, check=False, capture_output=True)
     wheels = BUILT / "wheels"
     if not wheels.exists():
         status = subprocess.run(
@@ -450,6 +469,9 @@ def main() -> None:
     start = time.monotonic()
     lisp, py = Counts(), Counts()
     with contextlib.ExitStack() as stack:
+        if on_own_host():
+            service = stack.enter_context(contextlib.closing(Service()))
+            os.environ["DUALSTACK_HOST"] = service.name
         directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         windows = Windows(emacs, python, Path(stack.enter_context(directory)).resolve())
         windows.prepare()
