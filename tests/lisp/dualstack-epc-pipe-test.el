@@ -42,13 +42,6 @@
     dualstack-epc-last-handle-cancels)
   "Tests that are about sockets, though they use one of the macros.")
 
-(defconst dualstack-epc-pipe-test-full
-  '(dualstack-epc-deep-replies-do-not-exhaust-the-stack
-    dualstack-epc-flow-many-calls-at-once dualstack-epc-flow-nested-256-deep
-    dualstack-epc-flow-nothing-is-lost dualstack-epc-last-bytes-between-emacsen
-    dualstack-epc-last-ten-megabytes-of-bytes dualstack-epc-log)
-  "Tests that fill a pipe, where Wine fails with EINVAL.")
-
 (defun dualstack-epc-pipe-test-uses-p (form)
   "Return non-nil if one of `dualstack-epc-pipe-test-macros' is in FORM."
   (and (consp form)
@@ -67,9 +60,6 @@
                    :documentation (ert-test-documentation test)
                    :expected-result-type (ert-test-expected-result-type test)
                    :body (lambda ()
-                           (when (and dualstack-test-on-wine
-                                      (memq name dualstack-epc-pipe-test-full))
-                             (ert-skip "Wine, not Windows, fails with EINVAL where a pipe is full"))
                            (let ((dualstack-epc-test-transport 'pipe))
                              (funcall (ert-test-body test))))))))
 

@@ -160,10 +160,23 @@ first one is asked."
                   threads)
       (member (alist-get 'state (process-attributes pid)) '("T" nil)))))
 
+(defun dualstack-fault-halt (pid halt)
+  "Have the process PID stop if HALT is non-nil, or else go on.
+Windows has no signals for that, but its debuggers' functions."
+  (if (eq system-type 'windows-nt)
+      (should (equal '(0 . "0")
+                     (dualstack-test-run
+                      (dualstack-test-python-command
+                       "import ctypes, sys
+process = ctypes.windll.kernel32.OpenProcess(0x0800, False, int(sys.argv[1]))
+print(getattr(ctypes.windll.ntdll, sys.argv[2])(process), end='')"
+                       (number-to-string pid) (if halt "NtSuspendProcess" "NtResumeProcess")))))
+    (signal-process pid (if halt 'SIGSTOP 'SIGCONT))
+    (when halt
+      (dualstack-test-wait (lambda () (dualstack-fault-stopped-p pid))))))
+
 (dualstack-deftest dualstack-fault-stopped ()
   "A sidecar that is stopped lets calls time out, and answers when it goes on."
-  (when (eq system-type 'windows-nt)
-    (ert-skip "Windows stops no process: it has no SIGSTOP and SIGCONT"))
   (let* ((dualstack-python dualstack-test-python)
          (dualstack-sidecars nil)
          (inhibit-message t)
@@ -172,14 +185,13 @@ first one is asked."
          (connection (dualstack-sidecar-connection sidecar)))
     (unwind-protect
         (dotimes (_ (* 2 dualstack-fault-times))
-          (signal-process pid 'SIGSTOP)
-          (dualstack-test-wait (lambda () (dualstack-fault-stopped-p pid)))
+          (dualstack-fault-halt pid t)
           (should (eq 'dualstack-epc-timeout
                       (car (should-error (dualstack-epc-call connection 'hello nil
                                                              :timeout 0.2)))))
-          (signal-process pid 'SIGCONT)
+          (dualstack-fault-halt pid nil)
           (should (equal (dualstack-epc-call connection 'hello nil) "hello")))
-      (signal-process pid 'SIGCONT)
+      (dualstack-fault-halt pid nil)
       (dualstack-fault-sidecar-end sidecar))))
 
 (dualstack-deftest dualstack-fault-one-connection-each ()

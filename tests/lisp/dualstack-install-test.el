@@ -78,17 +78,18 @@ So have the children of BODY, who find no dualstack and no sidecar there."
   "Run FORMS in an empty Emacs; return the value of the last and what it printed.
 WRAPPER is a list of a program and its arguments that runs it, or nil."
   (with-temp-buffer
-    (let* ((command (append '("timeout" "120") wrapper
+    (let* ((command (append wrapper
                             (list (dualstack-test-emacs-program)
                                   "-Q" "--batch" "--eval"
                                   (prin1-to-string
                                    `(let ((value (progn ,@forms)))
                                       (princ (format "\nVALUE %S" value)))))))
-           (default-directory "/")
-           (status (apply #'call-process (car command) nil t nil (cdr command))))
+           (default-directory (expand-file-name "/"))
+           (run (dualstack-test-run command 120)))
+      (insert (cdr run))
       (goto-char (point-max))
-      (unless (and (eq status 0) (re-search-backward "^VALUE " nil t))
-        (error "%S gave %S: %s" command status (buffer-string)))
+      (unless (and (eq (car run) 0) (re-search-backward "^VALUE " nil t))
+        (error "%S gave %S: %s" command (car run) (buffer-string)))
       (let ((printed (string-trim (buffer-substring (point-min) (point)))))
         (goto-char (match-end 0))
         (list (read (current-buffer)) printed)))))
@@ -268,9 +269,22 @@ mode, and hello.")
       (dualstack-install-test-should-work
        (car (dualstack-install-test-emacs nil dualstack-install-test-after))))))
 
+(defun dualstack-install-test-package (directory)
+  "Make the package's tar in DIRECTORY; return the status and output of that."
+  (let* ((windows (eq system-type 'windows-nt))
+         (target (if windows (make-temp-file (expand-file-name "/tmp/tar") t) directory)))
+    (prog1 (dualstack-test-run
+            (dualstack-test-there
+             "sh" (dualstack-test-name-there (expand-file-name ".ci/package" dualstack-test-root))
+             (dualstack-test-name-there target)))
+      (when windows ; It was made on the machine below.
+        (dolist (tar (directory-files target t "tar\\'"))
+          (copy-file tar (file-name-as-directory directory)))
+        (delete-directory target t)))))
+
 (ert-deftest dualstack-install-tar ()
   "The package's tar installs without a warning, and its manual is in the Info directory."
-  (unless (and (executable-find "tar")
+  (unless (and (or (eq system-type 'windows-nt) (executable-find "tar"))
                (file-exists-p (expand-file-name ".ci/package" dualstack-test-root)))
     (ert-skip "needs tar, and a clone of the repository"))
   (dualstack-install-test-with-home home
@@ -278,8 +292,9 @@ mode, and hello.")
            (cons (concat "EMACS=" (dualstack-test-emacs-program))
                  process-environment)))
       (make-directory (expand-file-name ".emacs.d" home))
-      (should (eq 0 (call-process (expand-file-name ".ci/package" dualstack-test-root)
-                                  nil nil nil home)))
+      (let ((made (dualstack-install-test-package home)))
+        (ert-info ((cdr made))
+          (should (eq 0 (car made)))))
       (pcase-let ((`(,_value ,printed)
                    (dualstack-install-test-emacs
                     nil
@@ -325,6 +340,19 @@ mode, and hello.")
                            ,dualstack-install-test-hello)))
               '(t "elc" "hello"))))))
 
+(defun dualstack-install-test-read-only-below (directory function)
+  "Call FUNCTION while DIRECTORY is read-only, which the machine below sees to."
+  (let ((child (apply #'dualstack-test-child
+                      (dualstack-test-there
+                       "sh" "-c" "trap '' HUP; mount --bind \"$0\" \"$0\"
+mount -o remount,bind,ro \"$0\" && echo made; cat >/dev/null; umount \"$0\""
+                       (dualstack-test-name-there directory)))))
+    (unwind-protect
+        (funcall function)
+      (process-send-eof child)
+      (dualstack-test-wait (lambda () (not (process-live-p child))))
+      (dualstack-test-end child))))
+
 (defun dualstack-install-test-read-only (directory)
   "Make DIRECTORY read-only; return a wrapper in which that is true for root, too."
   (call-process "chmod" nil nil nil "-R" "a-w" directory)
@@ -340,26 +368,33 @@ mode, and hello.")
 
 (ert-deftest dualstack-install-read-only ()
   "All works where the package may not be written, as in Nix, Guix and site-lisp."
-  (dualstack-install-test-with-home home
-    (let ((place (expand-file-name "store/dualstack" home)))
-      (make-directory place t)
-      (dolist (directory '("lisp" "python"))
-        (copy-directory (expand-file-name directory dualstack-test-root)
-                        (file-name-as-directory place)))
-      (should
-       (equal (car (dualstack-install-test-emacs
-                    (dualstack-install-test-read-only place)
-                    `(push ,(expand-file-name "lisp" place) load-path)
-                    '(require 'dualstack)
-                    '(dualstack-mode 1)
-                    `(list dualstack-mode (file-writable-p ,place)
-                           ,dualstack-install-test-hello)))
-              '(t nil "hello"))))))
+  (let ((temporary-file-directory (if (eq system-type 'windows-nt) (expand-file-name "/tmp/")
+                                    temporary-file-directory)))
+    (dualstack-install-test-with-home home
+      (let* ((place (expand-file-name "store/dualstack" home))
+             (file (expand-file-name "lisp/new" place))
+             (use (lambda (&optional wrapper)
+                    (car (dualstack-install-test-emacs
+                          wrapper
+                          `(push ,(expand-file-name "lisp" place) load-path)
+                          '(require 'dualstack)
+                          '(dualstack-mode 1)
+                          `(list dualstack-mode
+                                 (condition-case nil (write-region "" nil ,file) (error 'refused))
+                                 ,dualstack-install-test-hello))))))
+        (make-directory place t)
+        (dolist (directory '("lisp" "python"))
+          (copy-directory (expand-file-name directory dualstack-test-root)
+                          (file-name-as-directory place)))
+        (should
+         (equal (if (eq system-type 'windows-nt)
+                    (dualstack-install-test-read-only-below place use)
+                  (funcall use (dualstack-install-test-read-only place)))
+                '(t refused "hello")))))))
 
 (when (eq system-type 'windows-nt)
   (dualstack-test-leave-out
-   "\\`dualstack-install-\\(?:tar\\|vc\\|links\\|read-only\\)\\'"
-   "needs symbolic links, chmod and sh, which users of Windows may not make or do not have"))
+   "\\`dualstack-install-links\\'" "needs symbolic links, which users of Windows may not make"))
 
 (provide 'dualstack-install-test)
 

@@ -311,9 +311,11 @@ s.serve_forever()
 
 (defun dualstack-programs-package (package feature)
   "Load FEATURE of the Debian package PACKAGE, or skip the test."
-  (let* ((child (with-temp-buffer
-                  (list (call-process (dualstack-test-support "debian-package.sh")
-                                      nil (list t nil) nil package)
+  (let* ((command (dualstack-test-there
+                   "sh" (dualstack-test-name-there (dualstack-test-support "debian-package.sh"))
+                   package))
+         (child (with-temp-buffer
+                  (list (apply #'call-process (car command) nil (list t nil) nil (cdr command))
                         (buffer-string))))
          (load-path (append (split-string (cadr child) "\n" t) load-path)))
     (unless (and (eq 0 (car child)) (require feature nil t))
@@ -321,7 +323,6 @@ s.serve_forever()
 
 (dualstack-programs-twice dualstack-programs-websocket
   "A websocket shakes hands once, and its message is echoed once."
-  (skip-unless (eq system-type 'gnu/linux))
   (dualstack-programs-package "elpa-websocket" 'websocket)
   (let* ((opened 0) (messages nil) (closed nil)
          (server (funcall (intern "websocket-server") t
@@ -345,7 +346,6 @@ s.serve_forever()
 
 (dualstack-programs-twice dualstack-programs-circe
   "Circe's IRC library connects once and says once who it is."
-  (skip-unless (eq system-type 'gnu/linux))
   (dualstack-programs-package "elpa-circe" 'irc)
   (let (process)
     (prog1 (dualstack-programs-irc

@@ -248,7 +248,6 @@ Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
 
 (dualstack-deftest dualstack-nowait-windows-busy ()
   "Where Windows lately took long to report connections, ::1 is waited for as long."
-  (skip-unless (eq system-type 'gnu/linux))
   (dualstack-test-with-servers ((server 'ipv4))
     (let ((port (dualstack-test-port server)))
       (dualstack-test-with-stall (stalled "--family" "ipv6" "--black-hole"
@@ -269,7 +268,6 @@ Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
 ;; before anybody else can look.
 (dualstack-deftest dualstack-nowait-windows-deleted-on-failure ()
   "What ends when its client hears of the failure teaches that ::1 is to be tried."
-  (skip-unless (eq system-type 'gnu/linux))
   (dualstack-test-with-servers ((server 'ipv6))
     (let ((port (dualstack-test-port server))
           (events nil))

@@ -29,10 +29,12 @@
 
 (defun dualstack-published-test-child (address)
   "Start a relay on ADDRESS to a server in a namespace, or skip the test."
-  (unless (executable-find "ip")
+  (unless (or (eq system-type 'windows-nt) (executable-find "ip"))
     (ert-skip "needs ip (Debian: iproute2)"))
   (condition-case err
-      (dualstack-test-child dualstack-test-python (dualstack-test-support "published.py") address)
+      (apply #'dualstack-test-child
+             (dualstack-test-there
+              "python" (dualstack-test-name-there (dualstack-test-support "published.py")) address))
     (error
      (ert-skip (format "needs unshare, ip and leave to make a network namespace: %s"
                        (error-message-string err))))))

@@ -488,19 +488,22 @@ That holds on first contact, from either family, and when remembered."
 
 (dualstack-deftest dualstack-node-server ()
   "A server of another make: Node's listens on both families by a wildcard socket."
-  (unless (executable-find "node")
+  (unless (eq 0 (car (ignore-errors
+                       (dualstack-test-run (dualstack-test-there "node" "--version")))))
     (ert-skip "needs node (Debian: nodejs)"))
-  (dualstack-test-with-child
-      (node "node" "-e" "const s = require('net').createServer(c =>
-c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.address().port))")
-    (with-temp-buffer
-      (let ((process (dualstack-open-network-stream
-                      "hello" (current-buffer) "localhost"
-                      (dualstack-test-child-port node))))
-        (set-process-sentinel process #'ignore)
-        (process-send-string process "1")
-        (dualstack-test-wait (lambda () (equal (buffer-string) "hello\n")))
-        (delete-process process)))))
+  (let ((node (apply #'dualstack-test-child
+                     (dualstack-test-there "node" "-e" "const s = require('net').createServer(c =>
+c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.address().port))"))))
+    (unwind-protect
+        (with-temp-buffer
+          (let ((process (dualstack-open-network-stream
+                          "hello" (current-buffer) "localhost"
+                          (dualstack-test-child-port node))))
+            (set-process-sentinel process #'ignore)
+            (process-send-string process "1")
+            (dualstack-test-wait (lambda () (equal (buffer-string) "hello\n")))
+            (delete-process process)))
+      (dualstack-test-end node))))
 
 (dualstack-deftest dualstack-stalled-first-family ()
   "In the stall, ours takes a small part of what the literal walk takes."
