@@ -311,14 +311,8 @@ s.serve_forever()
 
 (defun dualstack-programs-package (package feature)
   "Load FEATURE of the Debian package PACKAGE, or skip the test."
-  (let* ((command (dualstack-test-there
-                   "sh" (dualstack-test-name-there (dualstack-test-support "debian-package.sh"))
-                   package))
-         (child (with-temp-buffer
-                  (list (apply #'call-process (car command) nil (list t nil) nil (cdr command))
-                        (buffer-string))))
-         (load-path (append (split-string (cadr child) "\n" t) load-path)))
-    (unless (and (eq 0 (car child)) (require feature nil t))
+  (let ((load-path (append (dualstack-test-debian-package package) load-path)))
+    (unless (require feature nil t)
       (ert-skip (format "needs Debian's %s, which cannot be had from here" package)))))
 
 (dualstack-programs-twice dualstack-programs-websocket

@@ -487,6 +487,18 @@ Python.  Skip the test where there is none."
       (substring (expand-file-name file) 2)
     file))
 
+(defun dualstack-test-debian-package (package)
+  "Return the directories with Lisp of Debian's PACKAGE, or skip the test."
+  (let* ((command (dualstack-test-there
+                   "sh" (dualstack-test-name-there (dualstack-test-support "debian-package.sh"))
+                   package))
+         (child (with-temp-buffer
+                  (list (apply #'call-process (car command) nil (list t nil) nil (cdr command))
+                        (buffer-string)))))
+    (unless (eq 0 (car child))
+      (ert-skip (format "needs Debian's %s, which cannot be had from here" package)))
+    (split-string (cadr child) "\n" t)))
+
 ;;;; Hosts of their own
 
 (defun dualstack-test-emacs-program ()

@@ -159,15 +159,13 @@
 
 (dualstack-deftest dualstack-view-evil ()
   "Users of Evil get the motion state, whose motions keep their keys."
-  (let ((evil (car (file-expand-wildcards "/usr/share/emacs/site-lisp/elpa-src/evil-[0-9]*"))))
-    (skip-unless evil)
+  (let ((directories (cl-mapcan #'dualstack-test-debian-package '("elpa-evil" "elpa-goto-chg"))))
     (should
      (equal
       (dualstack-test-emacs
        nil
        `(progn
-          (dolist (directory (cons ,evil (file-expand-wildcards
-                                          "/usr/share/emacs/site-lisp/elpa-src/goto-chg-*")))
+          (dolist (directory ',directories)
             (push directory load-path))
           (require 'evil)
           (require 'dualstack-mode-report)

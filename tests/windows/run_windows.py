@@ -74,7 +74,7 @@ COPIED = [
 ]
 # What tests install from the index, which that host cannot reach.
 FETCHED = ["mistune>=3", "six", "uv"]
-PACKAGES = ["elpa-circe", "elpa-websocket"]  # of Debian's
+PACKAGES = ["elpa-circe", "elpa-evil", "elpa-goto-chg", "elpa-websocket"]  # of Debian's
 OLDER = {"mypy": "mypy<2"}  # Wine lacks a library that later ones need.
 PYTHON_VERSION = "3.12"
 # The ports of WINDOWS_NET that answer nothing: at 127.0.0.1, at ::1, and at both.
