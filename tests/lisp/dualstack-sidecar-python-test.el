@@ -68,6 +68,16 @@ All sidecars are ended."
     (set-file-modes file #o755)
     file))
 
+(defun dualstack-python-test-script (name &rest lines)
+  "Make NAME in bin a program that is LINES of Python; return its full name."
+  (let ((script (apply #'dualstack-python-test-file (concat "scripts/" name ".py") lines)))
+    (if (eq system-type 'windows-nt)
+        (dualstack-python-test-file (concat "bin/" name ".bat")
+                                    (format "@\"%s\" \"%s\" %%*" dualstack-test-python script))
+      (dualstack-python-test-program
+       name (format "exec %s %s \"$@\"" (shell-quote-argument dualstack-test-python)
+                    (shell-quote-argument script))))))
+
 (defun dualstack-python-test-trap ()
   "Return a directory whose modules are called as Python's and ours."
   (let ((code (format "open(%S, 'w')"
@@ -256,10 +266,11 @@ All sidecars are ended."
 
 (defun dualstack-python-test-wrapper (name)
   "Make the program NAME, the real Python, which is counted."
-  (dualstack-python-test-program
-   name (format "echo called >>%s" (shell-quote-argument
-                                    (expand-file-name "calls" dualstack-python-test-directory)))
-   (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python))))
+  (dualstack-python-test-script
+   name "import subprocess, sys"
+   (format "with open(%S, 'a') as file: print('called', file=file)"
+           (expand-file-name "calls" dualstack-python-test-directory))
+   "sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))"))
 
 (defun dualstack-python-test-calls ()
   "Return how often wrappers were called."
@@ -284,60 +295,72 @@ All sidecars are ended."
   (let* ((dualstack-python nil)
          (bin (expand-file-name "bin" dualstack-python-test-directory))
          (exec-path (list bin "/bin"))
-         (dualstack-sidecar--names '(("python3") ("python") ("py" "-3"))))
-    (dualstack-python-test-program "python3" "echo dualstack 3.8 2f78")
-    (dualstack-python-test-program "python" "echo oh dear >&2; exit 1")
-    (dualstack-python-test-program "py" "shift"
-                                   (format "exec %s \"$@\"" (shell-quote-argument dualstack-test-python)))
+         (dualstack-sidecar--patience 30) ; To start two programs takes Wine seconds.
+         (dualstack-sidecar--names '(("python3") ("python") ("py" "-3")))
+         (python nil))
+    (dualstack-python-test-script "python3" "print('dualstack 3.8 2f78')")
+    (dualstack-python-test-script "python" "import sys; sys.exit('oh dear')")
+    (dualstack-python-test-script "py" "import subprocess, sys"
+                                  "sys.exit(subprocess.call([sys.executable, *sys.argv[2:]]))")
     ;; Of a launcher, the Python that it has launched.
     (should (equal (dualstack-sidecar-python) (dualstack-python-test-executable)))
-    (dualstack-python-test-wrapper "python")
-    (setq dualstack-sidecar--pythons nil)
-    (should (equal (dualstack-sidecar-python) (expand-file-name "python" bin)))
+    (setq python (dualstack-python-test-wrapper "python")
+          dualstack-sidecar--pythons nil)
+    ;; As it is of a batch file that nobody has named.
+    (should (equal (dualstack-sidecar-python)
+                   (if (eq system-type 'windows-nt) (dualstack-python-test-executable) python)))
     (dotimes (_ 3)
       (dualstack-sidecar-python))
     (should (= 1 (dualstack-python-test-calls)))
     (let ((dualstack-python "python"))
-      (should (equal (dualstack-sidecar-python) (expand-file-name "python" bin))))
+      (should (equal (dualstack-sidecar-python) python)))
     ;; Not for longer than it is there.
-    (delete-file (expand-file-name "python" bin))
+    (delete-file python)
     (should (equal (dualstack-sidecar-python) (dualstack-python-test-executable)))))
 
 (dualstack-python-test dualstack-python-none
   "Where there is none, one sentence says why and what to type."
   (let* ((dualstack-python nil)
          (exec-path (list (expand-file-name "bin" dualstack-python-test-directory)))
+         (dualstack-sidecar--patience 30)
          (type "; \\(?:type: .+\\|set `dualstack-python' to .+\\)\\'"))
     (should (string-match-p (concat "\\`There is no Python on the path" type)
                             (dualstack-python-test-complaint)))
-    (dualstack-python-test-program "apt-get")
-    (should (string-match-p "; type: sudo apt-get install python3\\'"
-                            (dualstack-python-test-complaint)))
-    (let ((program (dualstack-python-test-program "python3" "echo dualstack 3.8 2f78")))
-      (should (string-match-p (concat "\\`python3 is Python 3.8, and 3.10 or later is needed" type)
+    (unless (eq system-type 'windows-nt)
+      (dualstack-python-test-program "apt-get")
+      (should (string-match-p "; type: sudo apt-get install python3\\'"
+                              (dualstack-python-test-complaint))))
+    (let ((program (dualstack-python-test-script "python3" "print('dualstack 3.8 2f78')")))
+      (should (string-match-p (concat "\\`python3\\(?:\\.bat\\)? is Python 3.8, "
+                                      "and 3.10 or later is needed" type)
                               (dualstack-python-test-complaint)))
       (let ((dualstack-python program))
         (should (equal (dualstack-python-test-complaint)
-                       "python3 is Python 3.8, and 3.10 or later is needed; \
-set `dualstack-python' to a Python 3.10 or later"))))
-    (dualstack-python-test-program
-     "python3" "echo 'Python was not found; run without arguments to install from the \
-Microsoft Store, or disable this shortcut' >&2" "exit 49")
-    (should (string-match-p (concat "\\`python3 is only a stub of the Microsoft Store" type)
+                       (concat (file-name-nondirectory program)
+                               " is Python 3.8, and 3.10 or later is needed; \
+set `dualstack-python' to a Python 3.10 or later")))))
+    (dualstack-python-test-script
+     "python3" "import sys"
+     "print('Python was not found; run without arguments to install from the \
+Microsoft Store, or disable this shortcut', file=sys.stderr)" "sys.exit(49)")
+    (should (string-match-p (concat "\\`python3\\(?:\\.bat\\)? is only a stub of the Microsoft Store"
+                                    type)
                             (dualstack-python-test-complaint)))
-    (dualstack-python-test-program "python3" "echo broken >&2; exit 3")
-    (should (string-match-p (concat "\\`python3 is no Python that runs (status 3: broken)" type)
+    (dualstack-python-test-script "python3" "import sys" "print('broken', file=sys.stderr)"
+                                  "sys.exit(3)")
+    (should (string-match-p (concat "\\`python3\\(?:\\.bat\\)? is no Python that runs "
+                                    "(status 3: broken)" type)
                             (dualstack-python-test-complaint)))
-    (dualstack-python-test-program "python3" "exec sleep 60")
+    (dualstack-python-test-script "python3" "import time; time.sleep(4)")
     (let ((dualstack-sidecar--patience 0.2))
-      (should (string-match-p (concat "\\`python3 does not answer" type)
+      (should (string-match-p (concat "\\`python3\\(?:\\.bat\\)? does not answer" type)
                               (dualstack-python-test-complaint))))
     ;; A sidecar says the same, and calls :else.
-    (dualstack-python-test-program "python3" "echo dualstack 3.8 2f78")
+    (dualstack-python-test-script "python3" "print('dualstack 3.8 2f78')")
     (let (failure)
       (dualstack-sidecar-start :else (lambda (err) (setq failure err)))
       (dualstack-test-wait (lambda () failure))
-      (should (string-match-p (concat "\\`dualstack: python3 is Python 3.8, .*" type)
+      (should (string-match-p (concat "\\`dualstack: python3\\(?:\\.bat\\)? is Python 3.8, .*" type)
                               (cadr failure))))))
 
 ;;;; Hello without installing
@@ -359,8 +382,9 @@ It has no settings, and an empty home."
   (let ((process-environment
          (append (list (concat "HOME=" (expand-file-name "home" dualstack-python-test-directory))
                        (concat "PATH=" (expand-file-name "bin" dualstack-python-test-directory)
-                               ":/usr/bin:/bin:/usr/sbin:/sbin")
-                       "PYTHONDONTWRITEBYTECODE")
+                               (if (eq system-type 'windows-nt) (concat ";" (getenv "PATH"))
+                                 ":/usr/bin:/bin:/usr/sbin:/sbin"))
+                       "PYTHONDONTWRITEBYTECODE" "PYTHONPYCACHEPREFIX")
                  process-environment)))
     (with-temp-buffer
       (call-process (expand-file-name invocation-name invocation-directory) nil t nil
@@ -400,18 +424,22 @@ It has no settings, and an empty home."
     build))
 
 (dualstack-python-test dualstack-python-hello-from-a-clone
-  "Hello answers from a clone, or links to one, and nothing is written."
+  "Hello answers from a clone, or links to one, and nothing is written.
+On Windows there are no links for everybody."
   (let* ((clone (dualstack-python-test-clone))
-         (build (dualstack-python-test-links clone))
+         (windows (eq system-type 'windows-nt))
+         (build (and (not windows) (dualstack-python-test-links clone)))
          (home (expand-file-name "home" dualstack-python-test-directory)))
     (make-directory home)
     (set-file-modes home #o700)
-    (dualstack-python-test-wrapper "python3")
-    (should (file-exists-p (expand-file-name "dualstack-sidecar-python.elc" build)))
+    (dualstack-python-test-wrapper (if windows "python" "python3"))
+    (when build
+      (should (file-exists-p (expand-file-name "dualstack-sidecar-python.elc" build))))
     (let ((before (list (dualstack-python-test-tree clone) (dualstack-python-test-tree home))))
-      (dolist (directory (list (expand-file-name "lisp" clone) build))
+      (dolist (directory (cons (expand-file-name "lisp" clone) (and build (list build))))
         (should (equal (dualstack-python-test-emacs directory) "hello")))
-      (should (= 4 (dualstack-python-test-calls)))
+      ;; A batch file is asked which Python it starts, and not run again.
+      (should (= (if windows 1 4) (dualstack-python-test-calls)))
       (should (equal before (list (dualstack-python-test-tree clone)
                                   (dualstack-python-test-tree home)))))
     (delete-directory (expand-file-name "python" clone) t)
@@ -420,8 +448,8 @@ It has no settings, and an empty home."
 
 (when (eq system-type 'windows-nt)
   (dualstack-test-leave-out
-   "\\`dualstack-python-\\(?:first-that-is-new-enough\\|none\\|hello-from-a-clone\\|directory-of-its-own\\)\\'"
-   "their programs are shell scripts, or links; dualstack-windows-test.el has such programs"))
+   "\\`dualstack-python-directory-of-its-own\\'"
+   "needs modes and owners of files, which Windows has otherwise"))
 
 (provide 'dualstack-sidecar-python-test)
 
