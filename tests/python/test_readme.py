@@ -163,7 +163,7 @@ def test_the_package_of_your_own(tmp_path: Path) -> None:
     assert blocks()["greeter.py"].count("\n") < 20
     form = '(princ (format "VALUE %S" (greeter-greet "Ada" "Alan")))'
     output = emacs(tmp_path, "-l", "greeter.el", "--eval", form)
-    assert 'VALUE ("Hello, Ada!" "Hello, Alan!")' in output
+    assert 'VALUE ("Hello, Ada!" "Hello, Alan!")' in output, output
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_the_tutorial(tmp_path: Path) -> None:
     )  # fmt: skip
     if re.search("No matching distribution|ConnectionError|there is no environment", output):
         pytest.skip("needs a package index, and Python's venv or uv")
-    assert "3 results as expected, 0 unexpected" in output
+    assert "3 results as expected, 0 unexpected" in output, output
     shown = r'"<p><em>two</em> words</p>\n"'.replace(r"\n", "\n")
     assert f'VALUE (t {shown} t ("a.html" "b.html" "c.html"))' in output, output
-    assert "CANCELLED t" in output
+    assert "CANCELLED t" in output, output
 
 
 def test_the_distribution_builds_and_runs_alone(tmp_path: Path) -> None:
