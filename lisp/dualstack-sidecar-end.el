@@ -63,7 +63,7 @@ Its end tells more than that of its connection.")
            (dualstack-sidecar--pipe-end process)
            (when (process-live-p process)
              (setf (dualstack-sidecar--timer sidecar)
-                   (run-at-time 2 nil #'delete-process process))))
+                   (run-at-time 2 nil #'dualstack-sidecar--pipe-delete process))))
           (t
            (dualstack-sidecar--forget-process sidecar)))))
 

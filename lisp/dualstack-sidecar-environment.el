@@ -225,7 +225,7 @@ The value is nil, or a function that gives the attempt up."
     (when (process-live-p process)
       (dualstack-sidecar--pipe-end process)
       (setf (dualstack-sidecar-environment--job-timer job)
-            (run-at-time 5 nil #'delete-process process)))))
+            (run-at-time 5 nil #'dualstack-sidecar--pipe-delete process)))))
 
 (provide 'dualstack-sidecar-environment)
 

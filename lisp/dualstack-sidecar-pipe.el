@@ -151,6 +151,12 @@ its pipe, which here is the other's output, too."
     (dolist (pid (nreverse found))
       (ignore-errors (signal-process pid 'SIGKILL)))))
 
+(defun dualstack-sidecar--pipe-delete (process)
+  "End the child PROCESS, which has not ended when it was told to."
+  (if (eq system-type 'windows-nt)
+      (dualstack-sidecar--pipe-kill process)
+    (delete-process process)))
+
 (provide 'dualstack-sidecar-pipe)
 
 ;;; dualstack-sidecar-pipe.el ends here
