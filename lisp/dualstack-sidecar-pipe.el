@@ -141,15 +141,28 @@ or, for a child with the property `dualstack-sidecar--far', on another machine."
   "Kill the child PROCESS and what it has started, such as a shell's ssh.
 On Windows Emacs hangs if it deletes a process while another can still write to
 its pipe, which here is the other's output, too."
-  (let ((parents (mapcar (lambda (pid) (cons pid (alist-get 'ppid (process-attributes pid))))
-                         (list-system-processes)))
-        (found (list (process-id process))))
-    (dolist (pid found) ; It grows meanwhile.
-      (pcase-dolist (`(,child . ,parent) parents)
-        (when (and (eql parent pid) (not (memql child found)))
-          (nconc found (list child)))))
-    (dolist (pid (nreverse found))
+  (let* ((default-directory temporary-file-directory) ; Not the processes of another machine.
+         (all (mapcar (lambda (pid) (cons pid (process-attributes pid)))
+                      (list-system-processes))))
+    (dolist (pid (dualstack-sidecar--pipe-family (process-id process) all))
       (ignore-errors (signal-process pid 'SIGKILL)))))
+
+(defun dualstack-sidecar--pipe-family (pid all)
+  "Return PID after the numbers of what it has started, and they in turn.
+ALL is an alist of numbers and attributes, of all processes.  On Windows the
+parent of a process may have ended, and its number be that of another one by
+now, which is younger than the child."
+  (let ((found (list pid)))
+    (dolist (parent found) ; It grows meanwhile.
+      (let ((begun (alist-get 'start (alist-get parent all))))
+        (pcase-dolist (`(,child . ,attributes) all)
+          (when (and (eql parent (alist-get 'ppid attributes))
+                     begun
+                     (alist-get 'start attributes)
+                     (not (time-less-p (alist-get 'start attributes) begun))
+                     (not (memql child found)))
+            (nconc found (list child))))))
+    (nreverse found)))
 
 (defun dualstack-sidecar--pipe-delete (process)
   "End the child PROCESS, which has not ended when it was told to."

@@ -203,6 +203,19 @@ sys.stdin.read()"))))
       (dualstack-test-wait (lambda () failure))
       (should (equal failure '(dualstack-sidecar-error "It was stopped"))))))
 
+(ert-deftest dualstack-sidecar-pipe-family ()
+  "What a child has started is killed with it, and nobody whose parent only had its number."
+  (let ((all '((10 (ppid . 1) (start . (0 100)))
+               (11 (ppid . 10) (start . (0 101)))
+               (12 (ppid . 11) (start . (0 101)))
+               (13 (ppid . 10) (start . (0 99))) ; Its parent was another.
+               (14 (ppid . 13) (start . (0 102)))
+               (15 (ppid . 10))
+               (16 (ppid . 16) (start . (0 103))))))
+    (should (equal (dualstack-sidecar--pipe-family 10 all) '(12 11 10)))
+    (should (equal (dualstack-sidecar--pipe-family 16 all) '(16)))
+    (should (equal (dualstack-sidecar--pipe-family 99 all) '(99)))))
+
 (provide 'dualstack-sidecar-pipe-test)
 
 ;;; dualstack-sidecar-pipe-test.el ends here
