@@ -39,8 +39,10 @@
                    "def prefix():" "    return sys.prefix"))))
 
 (defun dualstack-sidecar-environment-test-tree (directory)
-  "Return the files below DIRECTORY."
-  (sort (directory-files-recursively directory "" t) #'string<))
+  "Return the files below DIRECTORY, but for bytecode, which others write."
+  (sort (cl-remove-if (lambda (file) (string-match-p "/__pycache__\\(/\\|\\'\\)" file))
+                      (directory-files-recursively directory "" t))
+        #'string<))
 
 (defun dualstack-sidecar-environment-test-text (name)
   "Return the text of the buffer of the environment of the sidecar NAME."
