@@ -30,6 +30,9 @@
 (require 'tramp-sh)
 (require 'dualstack-sidecar-helper)
 
+;; New in Emacs 28.
+(defvar tramp-system-name)
+
 (defvar dualstack-sidecar-remote-test-host "/dualstackssh:dualstack-test:"
   "What the other machine is called.")
 
