@@ -75,8 +75,8 @@ the frame would be too large."
 (defun dualstack-epc-codec--brief (message)
   "Return the list MESSAGE printed, in bytes, if it is one of the small ones.
 That is a call or a value with a few small integers, short strings of ASCII and
-t or nil in it: to print those takes half of the time that `prin1' takes to
-begin.  Otherwise return nil."
+t or nil in it, as most are.  To print those takes half as long as
+`dualstack-epc-codec--safe'.  Otherwise return nil."
   (catch 'dualstack-epc-codec--large
     (pcase message
       (`(call ,(and uid (pred fixnump)) ,name ,arguments)

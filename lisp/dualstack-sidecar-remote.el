@@ -196,10 +196,10 @@ printf '\\n(dualstack-epc 1 :ready \"%s\")\\n' \"$ready\"; exec \"$@\" 2>/dev/nu
   (let ((default-directory directory)
         ;; Those of this machine mean nothing there.
         (process-environment (default-toplevel-value 'process-environment)))
-    (let ((process (apply #'make-process :command command :connection-type 'pipe :file-handler t
-                          process)))
-      (process-put process 'dualstack-sidecar--far t)
-      process)))
+    (let ((child (apply #'make-process :command command :connection-type 'pipe :file-handler t
+                        process)))
+      (process-put child 'dualstack-sidecar--far t)
+      child)))
 
 (declare-function tramp-cleanup-connection "tramp-cmds" t t)
 (declare-function tramp-dissect-file-name "tramp" t t)

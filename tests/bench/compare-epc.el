@@ -175,8 +175,8 @@ the garbage of one is not to be left to the next one."
             (when large
               (garbage-collect))
             (push (dualstack-compare--try function) (alist-get client samples))))
-        ;; By turns each comes after each other one: what that leaves in the caches tells.
-        (setq all (nreverse (append (cdr all) (list (car all)))))))
+        ;; None comes after the same one always: what that leaves in the caches tells.
+        (setq all (cons (car all) (nreverse (cdr all))))))
     (mapcar (pcase-lambda (`(,client . ,times)) (cons client (vconcat (nreverse times))))
             samples)))
 

@@ -23,7 +23,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 
 (dualstack-deftest dualstack-address-names-of-localhost ()
   "The names of RFC 6761 are localhost, in any case, and no others are."

@@ -25,7 +25,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 (require 'dualstack-mode)
 
 (defun dualstack-alone-test--ways (function)

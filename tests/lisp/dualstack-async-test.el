@@ -23,7 +23,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 (require 'dualstack-async)
 
 (dualstack-deftest dualstack-async-then ()

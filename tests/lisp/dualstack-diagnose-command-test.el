@@ -24,6 +24,7 @@
 ;;; Code:
 
 (require 'dualstack-diagnose-helper)
+(require 'dualstack-test-hosts)
 (require 'dualstack-async)
 (require 'dom)
 

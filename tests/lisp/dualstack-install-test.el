@@ -26,7 +26,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 (require 'subr-x)
 
 (load (expand-file-name "tests/support/first-block.el" dualstack-test-root) nil t)

@@ -24,7 +24,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 (require 'dualstack-server)
 (require 'dualstack-mode)
 

@@ -24,7 +24,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 
 (defun dualstack-package-test-lines (file regexp)
   "Return the first group of every match of REGEXP in FILE."

@@ -25,6 +25,7 @@
 ;;; Code:
 
 (require 'dualstack-diagnose-helper)
+(require 'dualstack-test-hosts)
 (require 'dualstack-mode)
 
 (defun dualstack-published-test-child (address)

@@ -23,7 +23,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 
 (defconst dualstack-race-test--coding '(utf-8-unix . utf-8-unix))
 

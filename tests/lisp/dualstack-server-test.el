@@ -23,7 +23,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 
 (defun dualstack-server-test--delete (servers)
   "Close SERVERS and what they accepted."

@@ -92,20 +92,16 @@ Environments are kept there; sidecars are ended."
 (defun dualstack-sidecar-helper-python (name &rest prelude)
   "Make NAME in bin a program: PRELUDE, lines of Python, and then Python itself.
 Return its full name."
-  (let ((script (apply #'dualstack-sidecar-helper-file (concat "bin/" name ".py")
-                       (append '("import os, subprocess, sys, time")
-                               prelude
-                               ;; Which may be called something else outside this system.
-                               (list "python = [sys.executable, *sys.argv[1:]]"
-                                     "if os.name == 'posix':"
-                                     "    os.execv(python[0], python)"
-                                     "sys.exit(subprocess.call(python))")))))
-    (if (eq system-type 'windows-nt)
-        (dualstack-sidecar-helper-file (concat "bin/" name ".bat")
-                                       (format "@\"%s\" \"%s\" %%*" dualstack-test-python script))
-      (dualstack-sidecar-helper-program
-       name (format "exec %s %s \"$@\"" (shell-quote-argument dualstack-test-python)
-                    (shell-quote-argument script))))))
+  (dualstack-test-launcher
+   (expand-file-name (concat "bin/" name) dualstack-sidecar-helper-directory)
+   (apply #'dualstack-sidecar-helper-file (concat "bin/" name ".py")
+          (append '("import os, subprocess, sys, time")
+                  prelude
+                  ;; Which may be called something else outside this system.
+                  (list "python = [sys.executable, *sys.argv[1:]]"
+                        "if os.name == 'posix':"
+                        "    os.execv(python[0], python)"
+                        "sys.exit(subprocess.call(python))")))))
 
 (defun dualstack-sidecar-helper-python-file ()
   "Return the file of our Python on its own system, which may be another."

@@ -70,13 +70,9 @@ All sidecars are ended."
 
 (defun dualstack-python-test-script (name &rest lines)
   "Make NAME in bin a program that is LINES of Python; return its full name."
-  (let ((script (apply #'dualstack-python-test-file (concat "scripts/" name ".py") lines)))
-    (if (eq system-type 'windows-nt)
-        (dualstack-python-test-file (concat "bin/" name ".bat")
-                                    (format "@\"%s\" \"%s\" %%*" dualstack-test-python script))
-      (dualstack-python-test-program
-       name (format "exec %s %s \"$@\"" (shell-quote-argument dualstack-test-python)
-                    (shell-quote-argument script))))))
+  (dualstack-test-launcher
+   (expand-file-name (concat "bin/" name) dualstack-python-test-directory)
+   (apply #'dualstack-python-test-file (concat "scripts/" name ".py") lines)))
 
 (defun dualstack-python-test-trap ()
   "Return a directory whose modules are called as Python's and ours."

@@ -29,6 +29,7 @@
 (require 'tramp)
 (require 'tramp-sh)
 (require 'dualstack-sidecar-helper)
+(require 'dualstack-test-hosts)
 
 ;; New in Emacs 28.
 (defvar tramp-system-name)

@@ -23,7 +23,7 @@
 
 ;;; Code:
 
-(require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 
 (defun dualstack-test--view (process)
   "Return all that a caller can see of PROCESS, without its own port."
@@ -471,39 +471,35 @@ That holds on first contact, from either family, and when remembered."
         (when (= 0 (% i 2)) (dualstack-forget))
         (delete-process (dualstack-open-network-stream "peer" nil "localhost" port))))))
 
+(defun dualstack-test-greeted (server answer &optional stop)
+  "Check that a client gets ANSWER of SERVER, a child, and its end for STOP."
+  (with-temp-buffer
+    (let ((process (dualstack-open-network-stream
+                    "hello" (current-buffer) "localhost" (dualstack-test-child-port server))))
+      (set-process-sentinel process #'ignore)
+      (process-send-string process "1")
+      (dualstack-test-wait (lambda () (equal (buffer-string) answer)))
+      (when stop
+        (process-send-string process stop)
+        (dualstack-test-wait (lambda () (not (process-live-p process)))))
+      (delete-process process))))
+
 (dualstack-deftest dualstack-hello ()
   "The client of the report: it sends something and is greeted, from each family."
   (dolist (family '("ipv4" "ipv6" "dual"))
     (dualstack-test-with-child (hello dualstack-test-python "-m" "dualstack_epc"
                                       "hello" "--family" family)
-      (with-temp-buffer
-        (let ((process (dualstack-open-network-stream
-                        "hello" (current-buffer) "localhost"
-                        (dualstack-test-child-port hello))))
-          (set-process-sentinel process #'ignore)
-          (process-send-string process "1")
-          (dualstack-test-wait (lambda () (equal (buffer-string) "hello")))
-          (process-send-string process "stop")
-          (dualstack-test-wait (lambda () (not (process-live-p process)))))))))
+      (dualstack-test-greeted hello "hello" "stop"))))
 
 (dualstack-deftest dualstack-node-server ()
   "A server of another make: Node's listens on both families by a wildcard socket."
   (unless (eq 0 (car (ignore-errors
                        (dualstack-test-run (dualstack-test-there "node" "--version")))))
     (ert-skip "needs node (Debian: nodejs)"))
-  (let ((node (apply #'dualstack-test-child
-                     (dualstack-test-there "node" "-e" "const s = require('net').createServer(c =>
-c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.address().port))"))))
-    (unwind-protect
-        (with-temp-buffer
-          (let ((process (dualstack-open-network-stream
-                          "hello" (current-buffer) "localhost"
-                          (dualstack-test-child-port node))))
-            (set-process-sentinel process #'ignore)
-            (process-send-string process "1")
-            (dualstack-test-wait (lambda () (equal (buffer-string) "hello\n")))
-            (delete-process process)))
-      (dualstack-test-end node))))
+  (dualstack-test-call-with-child
+   (dualstack-test-there "node" "-e" "const s = require('net').createServer(c =>
+c.on('data', d => c.write('hello\\n'))); s.listen(0, '::1', () => console.log(s.address().port))")
+   (lambda (node) (dualstack-test-greeted node "hello\n"))))
 
 (dualstack-deftest dualstack-stalled-first-family ()
   "In the stall, ours takes a small part of what the literal walk takes."

@@ -490,14 +490,19 @@ def main() -> None:
                 windows.chosen = ["-k", "without_ipv6"]
                 files = ("python/test_hello.py", "python/test_listener.py", "python/test_server.py")
                 run_files(windows, windows.pytest, files, options, py)
+    sys.exit(report(lisp, py, time.monotonic() - start))
+
+
+def report(lisp: Counts, py: Counts, seconds: float) -> int:
+    """Print what LISP and PY, counted in SECONDS, come to; return the status to exit with."""
     both = Counts()
     both.add(lisp)
     both.add(py)
     for name in both.skipped:
         print(f"  skipped: {name}")
-    print(f"ERT: {lisp}; pytest: {py}; {time.monotonic() - start:.0f} s")
+    print(f"ERT: {lisp}; pytest: {py}; {seconds:.0f} s")
     print(f"dualstack on Windows: {both}")
-    sys.exit(1 if both.failed or not both.passed else 0)
+    return 1 if both.failed or not both.passed else 0
 
 
 if __name__ == "__main__":

@@ -255,8 +255,7 @@ class Peer:
         except MalformedError as error:
             self._receive_malformed(error)
             return None
-        if not self._known or self._json is None:
-            self._note_margin(message, payload)
+        self._note_margin(message, payload)
         if message.name == "call":
             return self._receive_call(message, payload)
         if message.name == "methods":

@@ -118,8 +118,7 @@ def read(text: bytes) -> Any:
     outside = b'"'.join(parts[::2]) if len(parts) > 1 else text
     if outside.translate(None, _PLAIN):
         outside = _constants(outside)
-    if outside.count(b"(") > DEEP:
-        _check_depth(outside)
+    _check_depth(outside)
     outside = outside.translate(_EXCHANGE)
     if len(parts) > 1:
         parts[::2] = outside.split(b'"')
@@ -186,9 +185,9 @@ def write_json(value: Any) -> str | None:
     """Return VALUE in JSON, or None if that does not carry it, or is no faster."""
     if not _worth_json(value):
         return None
+    if type(value) is str:
+        return _written_text(value)
     try:
-        if type(value) is str:
-            return _written_text(value)
         if not promising(value):
             return None
         # This takes no subclass, as JSON does, and is the quickest that looks at every type.

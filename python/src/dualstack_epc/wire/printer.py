@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 DEPTH = 1000  # of lists in lists
 LONG = 10**4300  # Python refuses to convert longer integers to decimal, as that is not linear
 
-SHORT = 64  # characters of a name that is remembered, and of text that is printed first
-FEW = 5  # items of a list that may be
+SHORT = 64  # characters of a name that is remembered
+BRIEF_TEXT = 64  # characters of a string that is printed at once, see `brief`
+BRIEF_LIST = 5  # items of such a list
 COLUMNS = 8  # levels of rows in rows that are written column by column
 BLOB = 1000  # bytes, from which on they are not escaped if that is possible
 LONG_LIST = 16  # items; a look at all of their types is not worth it in a shorter list
@@ -64,7 +65,7 @@ def brief(value: Any) -> str | None:
         return _brief_atom(value)
     if not value:
         return "nil"
-    if len(value) > FEW:
+    if len(value) > BRIEF_LIST:
         return None
     texts = []
     for item in value:
@@ -78,7 +79,7 @@ def _brief_atom(item: Any) -> str | None:
     """Return ITEM as an S-expression if it is a short atom of the usual types, else None."""
     kind = type(item)
     if kind is str:
-        if len(item) > SHORT or '"' in item or "\\" in item:
+        if len(item) > BRIEF_TEXT or '"' in item or "\\" in item:
             return None
         return f'"{item}"'
     if kind is int:
