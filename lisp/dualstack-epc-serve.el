@@ -26,7 +26,7 @@
 ;; 1. It is a gate, which reads frames of up to 4 KB and takes nothing but the
 ;;    two steps of the proof (dualstack-epc-auth.el) for 5 seconds.  Nothing of
 ;;    it is read as Lisp.
-;; 2. At most 64 are at the gate; the oldest makes room for another.
+;; 2. At most 64 are at the gate (8 on Windows); the oldest makes room for another.
 ;; 3. What is turned away is counted, and logged once a second.
 ;;
 ;; Only what has proved itself becomes a connection.  Without a token all do at
@@ -39,8 +39,12 @@
 (require 'dualstack-epc)
 (require 'dualstack-epc-auth)
 
-(defconst dualstack-epc-serve--gates 64
-  "How many clients without proof there can be.")
+(defconst dualstack-epc-serve--gates (if (eq system-type 'windows-nt) 8 64)
+  "How many clients without proof there can be.
+Emacs on Windows has 32 sockets and children in all.")
+
+(defconst dualstack-epc-serve--clients (if (eq system-type 'windows-nt) 16 64)
+  "How many clients there can be if nothing else is said.")
 
 (defconst dualstack-epc-serve--patience 5
   "Seconds in which a client must prove itself.")
@@ -67,7 +71,8 @@ INPUT is what it has sent.  NONCES is (CLIENT . SERVER) after the first step."
 
 ;;;###autoload
 (cl-defun dualstack-epc-serve (&key (name "dualstack-epc server") (port t) methods
-                                    on-connect token label (max-clients 64))
+                                    on-connect token label
+                                    (max-clients dualstack-epc-serve--clients))
   "Serve EPC clients at PORT of both loopback addresses.
 PORT t means a free one.  Return the list of server processes; `delete-process'
 ends one.  METHODS is a list of (NAME FUNCTION [ARGLIST DOCUMENTATION]),
@@ -81,7 +86,8 @@ sides give the same LABEL, a string.
 
 Without TOKEN every user and every program of this machine can call METHODS.
 
-At most MAX-CLIENTS have a connection at once; others are turned away, which
+At most MAX-CLIENTS have a connection at once, by default 64, and 16 on Windows,
+where Emacs has 32 sockets and children in all; others are turned away, which
 is logged.  Signal `error' if a function in METHODS is none."
   (dualstack-epc--check-methods methods)
   (let ((door (dualstack-epc-serve--door-make

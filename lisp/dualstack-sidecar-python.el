@@ -219,8 +219,9 @@ binascii.hexlify((sys.executable or '').encode('utf-8')).decode('ascii')]))"
   "Python code, of any version, that prints what is to be known of a Python.
 It has nothing that a batch file, which a Python may be on Windows, expands.")
 
-(defconst dualstack-sidecar--patience 3
-  "Seconds within which a program must say that it is Python.")
+(defconst dualstack-sidecar--patience 10
+  "Seconds within which a program must say that it is Python.
+The first start after that of a machine may take some.")
 
 (defvar dualstack-sidecar--pythons nil
   "Interpreters that were found, an alist by what they were looked for with.")

@@ -224,21 +224,45 @@ f(up)
     (should (= (dualstack-epc-call connection 'up '(256)) 256))
     (should (= (dualstack-epc-call connection 'up '(1)) 1))))
 
-;; A Windows Emacs that has both ends of a socket writes to one as it begins to read from it.
+(defconst dualstack-epc-flow-test--other
+  '(progn
+     (require 'dualstack-epc-serve)
+     (let* (server
+            (up (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call server 'down (list (1- n)))))))
+            (servers (dualstack-epc-serve :methods `((up ,up))
+                                          :on-connect (lambda (connection)
+                                                        (setq server connection)))))
+       (message "%d" (process-contact (car servers) :service))
+       (while t (accept-process-output nil 1))))
+  "What another Emacs runs.")
+
+(defun dualstack-epc-flow-test-nested (client)
+  "Have CLIENT and its peer, which has the method `up', call each other."
+  (dualstack-epc-define-method
+   client 'down (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call client 'up (list (1- n)))))))
+  (should (= (dualstack-epc-call client 'up '(256)) 256))
+  ;; Without end it ends in an error before the stack does.
+  (should-error (dualstack-epc-call client 'up '(100000))
+                :type 'dualstack-epc-remote-error)
+  (should (= (dualstack-epc-call client 'up '(1)) 1)))
+
+;; A Windows Emacs that has both ends of a socket writes to one as it begins to read from it,
+;; and takes it for closed then.
 (dualstack-deftest dualstack-epc-flow-nested-256-deep ()
   "Calls that call each other nest to 256, and hold nobody back."
-  (when (and (eq system-type 'windows-nt) (eq dualstack-epc-test-transport 'socket))
-    (ert-skip "Emacs on Windows takes a socket for closed where it has both ends"))
-  (dualstack-epc-test-with-pair (client server nil)
-    (dualstack-epc-define-method
-     client 'down (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call client 'up (list (1- n)))))))
-    (dualstack-epc-define-method
-     server 'up (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call server 'down (list (1- n)))))))
-    (should (= (dualstack-epc-call client 'up '(256)) 256))
-    ;; Without end it ends in an error before the stack does.
-    (should-error (dualstack-epc-call client 'up '(100000))
-                  :type 'dualstack-epc-remote-error)
-    (should (= (dualstack-epc-call client 'up '(1)) 1))))
+  (if (eq dualstack-epc-test-transport 'socket)
+      (dualstack-test-call-with-child
+       (list (dualstack-test-emacs-program) "-Q" "--batch"
+             "-L" (expand-file-name "lisp" dualstack-test-root)
+             "--eval" (prin1-to-string dualstack-epc-flow-test--other))
+       (lambda (other)
+         (let ((client (dualstack-epc-connect "localhost" (dualstack-test-child-port other))))
+           (unwind-protect (dualstack-epc-flow-test-nested client)
+             (dualstack-epc-close client)))))
+    (dualstack-epc-test-with-pair (client server nil)
+      (dualstack-epc-define-method
+       server 'up (lambda (n) (if (= n 0) 0 (1+ (dualstack-epc-call server 'down (list (1- n)))))))
+      (dualstack-epc-flow-test-nested client))))
 
 (when (eq system-type 'windows-nt)
   (dualstack-test-leave-out

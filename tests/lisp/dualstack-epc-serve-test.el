@@ -163,33 +163,48 @@ Neither what begins such a message, nor one that comes as a whole, is read."
                       (dualstack-epc-connect "localhost" port :token "secret" :label "other")))
                 'dualstack-epc-auth-error))))
 
+(defconst dualstack-epc-serve-test--silent "
+import socket, sys
+print('ready', flush=True)
+clients = []
+for _ in sys.stdin:
+    clients.append(socket.create_connection(('127.0.0.1', int(sys.argv[1]))))
+    print('silent', flush=True)"
+  "A program with clients that say nothing: another one for each line.")
+
+(defun dualstack-epc-serve-test-turned-away ()
+  "Return the numbers of clients turned away in the lines of the log."
+  (with-current-buffer (get-buffer-create "*dualstack-log*")
+    (goto-char (point-min))
+    (cl-loop while (re-search-forward "turned \\([0-9]+\\) clients away" nil t)
+             collect (string-to-number (match-string 1)))))
+
 (dualstack-deftest dualstack-epc-serve-flood ()
-  "Two hundred silent clients leave 64 and one line, and shut nobody out."
-  (when (eq system-type 'windows-nt)
-    (ert-skip "Emacs on Windows has 32 sockets at most"))
-  (dualstack-epc-serve-test-with (port :token "secret")
-    (let* ((gates (lambda ()
-                    (cl-count-if (lambda (timer)
-                                   (eq (timer--function timer) 'dualstack-epc-serve--refuse))
-                                 timer-list)))
-           (idle (cl-loop repeat 200
-                          collect (make-network-process :name "idle" :host "127.0.0.1" :noquery t
-                                                        :service port :sentinel #'ignore)
-                          do (accept-process-output nil 0.001))))
-      (unwind-protect
-          (progn
-            (dualstack-test-wait (lambda () (= (funcall gates) 64)))
-            (let ((client (dualstack-epc-connect "127.0.0.1" port :token "secret")))
-              (should (equal (dualstack-epc-call client 'echo '(1)) '(1)))
-              (dualstack-epc-close client))
-            (dualstack-test-wait
-             (lambda () (and (get-buffer "*dualstack-log*")
-                             (with-current-buffer "*dualstack-log*"
-                               (goto-char (point-min))
-                               (re-search-forward "turned [0-9]\\{2,\\} clients away" nil t)))))
-            (with-current-buffer "*dualstack-log*"
-              (should (<= (count-matches "turned [0-9]+ clients away" (point-min) (point-max)) 5))))
-        (mapc #'delete-process idle)))))
+  "Two hundred silent clients leave a few and a line a second, and shut nobody out."
+  (let ((dualstack-epc-serve--patience 60)
+        (start (float-time)))
+    (dualstack-epc-serve-test-with (port :token "secret")
+      (dualstack-test-call-with-child
+       (dualstack-test-python-command dualstack-epc-serve-test--silent (number-to-string port))
+       (lambda (child)
+         (dotimes (i 200)
+           (process-send-string child "\n")
+           (dualstack-test-wait
+            (lambda () (with-current-buffer (process-buffer child)
+                         (= (+ i 2) (count-lines (point-min) (point-max)))))))
+         (let ((client (dualstack-epc-connect "127.0.0.1" port :token "secret")))
+           (should (equal (dualstack-epc-call client 'echo '(1)) '(1)))
+           (dualstack-epc-close client))
+         (dualstack-test-wait
+          (lambda () (<= (- 200 dualstack-epc-serve--gates)
+                         (apply #'+ (dualstack-epc-serve-test-turned-away)))))
+         (should (>= dualstack-epc-serve--gates
+                     (cl-count-if (lambda (timer)
+                                    (eq (timer--function timer) 'dualstack-epc-serve--refuse))
+                                  timer-list)
+                     (1- dualstack-epc-serve--gates)))
+         (should (<= (length (dualstack-epc-serve-test-turned-away))
+                     (1+ (- (float-time) start)))))))))
 
 (dualstack-deftest dualstack-epc-serve-limit ()
   "Without a token there are no more clients than are wanted."

@@ -94,7 +94,6 @@
 
 (dualstack-deftest dualstack-nowait-silent-family ()
   "A family that was found silent is passed over in favour of the other's."
-  (skip-unless (eq system-type 'gnu/linux))
   (let ((host (dualstack-test-hosts-file dualstack-nowait-test--hosts)))
     (dualstack-test-with-child (hello dualstack-test-python "-m" "dualstack_epc" "hello"
                                       "--family" "ipv4")

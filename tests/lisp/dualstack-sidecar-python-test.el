@@ -299,12 +299,13 @@ All sidecars are ended."
     (dualstack-python-test-script "py" "import subprocess, sys"
                                   "sys.exit(subprocess.call([sys.executable, *sys.argv[2:]]))")
     ;; Of a launcher, the Python that it has launched.
-    (should (equal (dualstack-sidecar-python) (dualstack-python-test-executable)))
+    (should (file-equal-p (dualstack-sidecar-python) (dualstack-python-test-executable)))
     (setq python (dualstack-python-test-wrapper "python")
           dualstack-sidecar--pythons nil)
     ;; As it is of a batch file that nobody has named.
-    (should (equal (dualstack-sidecar-python)
-                   (if (eq system-type 'windows-nt) (dualstack-python-test-executable) python)))
+    (should (file-equal-p (dualstack-sidecar-python)
+                          (if (eq system-type 'windows-nt) (dualstack-python-test-executable)
+                            python)))
     (dotimes (_ 3)
       (dualstack-sidecar-python))
     (should (= 1 (dualstack-python-test-calls)))
@@ -312,7 +313,7 @@ All sidecars are ended."
       (should (equal (dualstack-sidecar-python) python)))
     ;; Not for longer than it is there.
     (delete-file python)
-    (should (equal (dualstack-sidecar-python) (dualstack-python-test-executable)))))
+    (should (file-equal-p (dualstack-sidecar-python) (dualstack-python-test-executable)))))
 
 (dualstack-python-test dualstack-python-none
   "Where there is none, one sentence says why and what to type."
