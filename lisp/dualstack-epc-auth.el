@@ -44,6 +44,19 @@
 (define-error 'dualstack-epc-auth-error "EPC peer is not who it should be"
   'dualstack-epc-error)
 
+;; What holds a token may be printed, by an error or a debugger.
+(defun dualstack-epc--auth-seal (token)
+  "Return a symbol that prints without TOKEN, a string, which is its value.
+Return nil if TOKEN is."
+  (and token
+       (let ((sealed (make-symbol "token")))
+         (set sealed token)
+         sealed)))
+
+(defun dualstack-epc--auth-token (sealed)
+  "Return the token that SEALED was made of, or nil if that is."
+  (symbol-value sealed))
+
 (defun dualstack-epc--auth-answer (token nonce reply place)
   "Return the client's proof by TOKEN, if REPLY to NONCE proves the server.
 NONCE is what `dualstack-auth' was called with, REPLY the value, and PLACE as

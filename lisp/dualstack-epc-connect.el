@@ -44,6 +44,7 @@ with the error, a list as `dualstack-epc-connect' signals it.  TOKEN, LABEL,
 KEEPALIVE and NAME are as there.  The value is a function of no arguments
 that gives the attempt up."
   (let* (connection
+         (sealed (dualstack-epc--auth-seal token))
          (over nil)
          (fail (lambda (err)
                  (unless over
@@ -64,8 +65,8 @@ that gives the attempt up."
            host port :name (or name "dualstack-epc") :coding 'binary :noquery t :else fail
            :then (lambda (process)
                    (setq connection (dualstack-epc-attach process))
-                   (if token
-                       (dualstack-epc-connect--prove connection token label done fail)
+                   (if sealed
+                       (dualstack-epc-connect--prove connection sealed label done fail)
                      (funcall done))))))
     (lambda ()
       (setq over t)
@@ -73,9 +74,10 @@ that gives the attempt up."
       (when connection
         (dualstack-epc-close connection)))))
 
-(defun dualstack-epc-connect--prove (connection token label done fail)
-  "Have both sides of CONNECTION prove TOKEN, then call DONE.
-Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
+(defun dualstack-epc-connect--prove (connection sealed label done fail)
+  "Have both sides of CONNECTION prove a token, then call DONE.
+Or else call FAIL with the error.  SEALED is as `dualstack-epc--auth-seal' makes
+it of the token.  LABEL is as for `dualstack-epc-connect'."
   ;; A stranger is shown nothing more, and cannot keep Emacs busy.
   (setf (dualstack-epc-connection--peer connection) nil
         (dualstack-epc-connection--limit connection) dualstack-epc-connect--proof-size)
@@ -99,7 +101,8 @@ Or else call FAIL with the error.  LABEL is as for `dualstack-epc-connect'."
      (lambda (reply)
        (condition-case err
            (funcall call 'dualstack-prove
-                    (prog1 (dualstack-epc--auth-answer token nonce reply place)
+                    (prog1 (dualstack-epc--auth-answer (dualstack-epc--auth-token sealed)
+                                                       nonce reply place)
                       (setf (dualstack-epc-connection--limit connection)
                             dualstack-epc--codec-limit))
                     (lambda (value)
@@ -136,7 +139,7 @@ that."
     (unwind-protect
         (with-local-quit
           (when token
-            (dualstack-epc-connect--prove connection token label
+            (dualstack-epc-connect--prove connection (dualstack-epc--auth-seal token) label
                                           (lambda () (setq state t))
                                           (lambda (err) (setq state err))))
           (while (not state)

@@ -58,7 +58,8 @@ Emacs on Windows has 32 sockets and children in all.")
 (cl-defstruct (dualstack-epc-serve--door (:constructor dualstack-epc-serve--door-make)
                                          (:copier nil))
   "What the clients of one server have in common.
-The first slots are the arguments of `dualstack-epc-serve'.  GATES and
+The first slots are the arguments of `dualstack-epc-serve', TOKEN as
+`dualstack-epc--auth-seal' makes it.  GATES and
 CONNECTIONS are lists, the newest first.  TURNED-AWAY counts since the last
 line in the log, for which TIMER is."
   name token label methods on-connect limit gates connections (turned-away 0) timer)
@@ -91,14 +92,14 @@ where Emacs has 32 sockets and children in all; others are turned away, which
 is logged.  Signal `error' if a function in METHODS is none."
   (dualstack-epc--check-methods methods)
   (let ((door (dualstack-epc-serve--door-make
-               :name name :token token :label label :methods methods
+               :name name :token (dualstack-epc--auth-seal token) :label label :methods methods
                :on-connect on-connect :limit max-clients)))
     (dualstack-make-server
      :name name :service port :coding 'binary :noquery t
      :filter #'ignore
      :sentinel (lambda (process event)
                  (when (string-prefix-p "open" event)
-                   (if token
+                   (if (dualstack-epc-serve--door-token door)
                        (dualstack-epc-serve--arrive door process)
                      (dualstack-epc-serve--admit door process)))))))
 
@@ -236,7 +237,7 @@ REST are the bytes after it."
   "Return the proof of SIDE over the nonces FIRST and SECOND at GATE."
   (let ((door (dualstack-epc-serve--gate-door gate)))
     (dualstack-epc--auth-proof
-     (dualstack-epc-serve--door-token door) side first second
+     (dualstack-epc--auth-token (dualstack-epc-serve--door-token door)) side first second
      (dualstack-epc--auth-place (dualstack-epc-serve--gate-process gate) :local
                                (dualstack-epc-serve--door-label door)))))
 

@@ -82,12 +82,14 @@
        (dualstack-sidecar--try-next sidecar (dualstack-sidecar-addresses sidecar) nil))
       (`(dualstack-epc 1 :token ,(and (pred stringp) token) :addresses ,addresses)
        (setf (dualstack-sidecar-port sidecar) port
-             (dualstack-sidecar-token sidecar) token
+             (dualstack-sidecar--output sidecar) ""
+             (dualstack-sidecar--token sidecar) (dualstack-epc--auth-seal token)
              (dualstack-sidecar-addresses sidecar) addresses)
        (dualstack-sidecar--try-next sidecar addresses nil))
       (_ (dualstack-sidecar--fail
           sidecar (format "it printed %S where its announcement should be"
-                          announcement))))))
+                          (replace-regexp-in-string ":token +\"[^\"]*\"" ":token ..."
+                                                    announcement)))))))
 
 ;;;; Connecting
 

@@ -26,6 +26,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'dualstack-epc-auth)
 (require 'dualstack-epc-later)
 
 (cl-defstruct (dualstack-sidecar (:constructor dualstack-sidecar--make)
@@ -33,12 +34,12 @@
   "A child process that serves EPC.
 NAME names it, COMMAND is its command line.  STATE is `starting',
 `running', `stopping', `stopped' or `failed'; PROCESS the child, LOG the
-buffer of its standard error.  PORT, TOKEN and ADDRESSES, pairs of host and
+buffer of its standard error.  PORT and ADDRESSES, pairs of host and
 port, are what it has announced; ADDRESS is the one connected to.
 CONNECTION is the `dualstack-epc-connection'.  STARTED is the time as of
 `float-time', RESTARTS how often it was started again in a row.  FAILURE is
 the last error."
-  name command state process log port token addresses address connection started
+  name command state process log port addresses address connection started
   (restarts 0) failure
   ;; What `dualstack-sidecar-start' was told, and the environment for it.
   -own-command -modules -path -requirements -python -transport -place -ready-word -auth
@@ -48,7 +49,13 @@ the last error."
   ;; machine, the command that reaches it when it is started again by itself.
   -launcher -direct
   ;; Why the connection ended that is being made again; the last one that was.
-  -broken -renewed)
+  -broken -renewed
+  ;; What it has announced, as `dualstack-epc--auth-seal' makes it.
+  -token)
+
+(defun dualstack-sidecar-token (sidecar)
+  "Return the token that SIDECAR has announced, a string, or nil if none."
+  (dualstack-epc--auth-token (dualstack-sidecar--token sidecar)))
 
 (defvar dualstack-sidecars nil
   "All sidecars of this Emacs that were started, newest first.")
@@ -63,6 +70,8 @@ the last error."
 (defun dualstack-sidecar--named (name)
   "Return the sidecar NAME, by default \"dualstack\".
 Signal `user-error' if there is none."
+  (unless (or (null name) (stringp name))
+    (user-error "The name of a sidecar is a string, and not a %s" (type-of name)))
   (or (dualstack-sidecar-get name)
       (user-error "No sidecar %s was started" (or name "dualstack"))))
 

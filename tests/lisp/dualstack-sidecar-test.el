@@ -363,6 +363,11 @@ time.sleep(60)")))
                     "import sys, time; print('loading', file=sys.stderr); time.sleep(60)")))
       (should (string-match-p (format "no port line within %s s\nloading" dualstack-sidecar-timeout)
                               text)))
+    ;; Of a later version, too, the token is nobody's business.
+    (should (string-match-p "2 :token ... :more t)\" where its announcement should be"
+                            (dualstack-sidecar-test-failure
+                             dualstack-test-python "-c"
+                             "import time; print('1234\\n(dualstack-epc 2 :token \"x9\" :more t)', flush=True); time.sleep(60)")))
     (should (string-match-p "printed \"hi\" where its announcement should be"
                             (dualstack-sidecar-test-failure
                              dualstack-test-python "-c"
@@ -434,7 +439,7 @@ set `dualstack-python' to a Python 3.10 or later"))))
       (should-not (search-forward token nil t)))))
 
 (dualstack-sidecar-test dualstack-sidecar-token-is-not-shown
-  "The token is in no environment, in no list of processes, and in no log."
+  "The token is in no environment, list of processes, log or printed structure."
   (let* ((file (make-temp-file "told" nil ".py" "
 import os, sys
 def told(): return repr([sys.orig_argv, dict(os.environ)])
@@ -447,6 +452,9 @@ def told(): return repr([sys.orig_argv, dict(os.environ)])
       (should (> (length told) 50))
       (should-not (string-match-p token told)))
     (dualstack-sidecar-test-look-into (dualstack-sidecar-process sidecar) token)
+    (should-not (string-match-p token (format "%S" sidecar)))
+    (let ((err (should-error (dualstack-sidecar-stop sidecar) :type 'user-error)))
+      (should (equal (cadr err) "The name of a sidecar is a string, and not a dualstack-sidecar")))
     (should-not (string-match-p token (dualstack-sidecar--log-current
                                        (dualstack-sidecar-log sidecar))))
     (should-not (string-match-p token (mapconcat #'identity process-environment "\n")))))
