@@ -34,6 +34,7 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'dualstack)
+(require 'dualstack-child)
 (require 'dualstack-epc-codec)
 (require 'dualstack-epc-flow)
 (require 'dualstack-epc-later)
@@ -62,7 +63,7 @@ messages of the other end wait for their turn, and how many bytes they have.
   (-window nil) (-flow nil) (-input nil) (-length nil) (-peer nil) (-json 'unknown) (-cancels nil) (-heard nil) (-keepalive nil)
   (-answers (make-hash-table :test #'equal)) (-waiting (cons 0 0))
   (-limit dualstack-epc--codec-limit)
-  (-closer #'delete-process)) ; Called with the process in the end.
+  (-closer #'dualstack-child--end)) ; Called with the process in the end.
 
 (defun dualstack-epc-connection-calls (connection)
   "Return how often something was called over CONNECTION."

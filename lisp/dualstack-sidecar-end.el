@@ -28,6 +28,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'dualstack-child)
 (require 'dualstack-epc)
 (require 'dualstack-sidecar-environment)
 (require 'dualstack-sidecar-log)
@@ -63,7 +64,7 @@ Its end tells more than that of its connection.")
            (dualstack-sidecar--pipe-end process)
            (when (process-live-p process)
              (setf (dualstack-sidecar--timer sidecar)
-                   (run-at-time 2 nil #'dualstack-sidecar--pipe-delete process))))
+                   (run-at-time 2 nil #'dualstack-child--end process))))
           (t
            (dualstack-sidecar--forget-process sidecar)))))
 

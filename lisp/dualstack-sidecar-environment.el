@@ -33,6 +33,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'dualstack-child)
 (require 'dualstack-epc-codec)
 (require 'dualstack-epc-later)
 (require 'dualstack-sidecar-log)
@@ -225,7 +226,7 @@ The value is nil, or a function that gives the attempt up."
     (when (process-live-p process)
       (dualstack-sidecar--pipe-end process)
       (setf (dualstack-sidecar-environment--job-timer job)
-            (run-at-time 5 nil #'dualstack-sidecar--pipe-delete process)))))
+            (run-at-time 5 nil #'dualstack-child--end process)))))
 
 (provide 'dualstack-sidecar-environment)
 

@@ -27,6 +27,7 @@
 
 (require 'cl-lib)
 (require 'tabulated-list)
+(require 'dualstack-child)
 (require 'dualstack-epc-codec)
 (require 'dualstack-sidecar)
 (require 'dualstack-sidecar-environment)
@@ -68,8 +69,7 @@
          (output "")
          (old (get-buffer-process buffer)))
     (when old
-      (set-process-sentinel old #'ignore)
-      (delete-process old))
+      (dualstack-child--drop old))
     (setq mode-line-process " looking...")
     (dualstack-sidecar-environment--run
      '("environment" "--list")

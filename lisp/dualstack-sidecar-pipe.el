@@ -29,7 +29,7 @@
 
 ;;; Code:
 
-(require 'cl-lib)
+(require 'dualstack-child)
 (require 'dualstack-epc)
 (require 'dualstack-sidecar-log)
 
@@ -134,41 +134,8 @@ or, for a child with the property `dualstack-sidecar--far', on another machine."
     (cond ((process-tty-name process)
            (delete-process process))
           ((and (eq system-type 'windows-nt) (process-get process 'dualstack-sidecar--far))
-           (dualstack-sidecar--pipe-kill process))
+           (dualstack-child--kill process))
           (t (ignore-errors (process-send-eof process))))))
-
-(defun dualstack-sidecar--pipe-kill (process)
-  "Kill the child PROCESS and what it has started, such as a shell's ssh.
-On Windows Emacs hangs if it deletes a process while another can still write to
-its pipe, which here is the other's output, too."
-  (let* ((default-directory temporary-file-directory) ; Not the processes of another machine.
-         (all (mapcar (lambda (pid) (cons pid (process-attributes pid)))
-                      (list-system-processes))))
-    (dolist (pid (dualstack-sidecar--pipe-family (process-id process) all))
-      (ignore-errors (signal-process pid 'SIGKILL)))))
-
-(defun dualstack-sidecar--pipe-family (pid all)
-  "Return PID after the numbers of what it has started, and they in turn.
-ALL is an alist of numbers and attributes, of all processes.  On Windows the
-parent of a process may have ended, and its number be that of another one by
-now, which is younger than the child."
-  (let ((found (list pid)))
-    (dolist (parent found) ; It grows meanwhile.
-      (let ((begun (alist-get 'start (alist-get parent all))))
-        (pcase-dolist (`(,child . ,attributes) all)
-          (when (and (eql parent (alist-get 'ppid attributes))
-                     begun
-                     (alist-get 'start attributes)
-                     (not (time-less-p (alist-get 'start attributes) begun))
-                     (not (memql child found)))
-            (nconc found (list child))))))
-    (nreverse found)))
-
-(defun dualstack-sidecar--pipe-delete (process)
-  "End the child PROCESS, which has not ended when it was told to."
-  (if (eq system-type 'windows-nt)
-      (dualstack-sidecar--pipe-kill process)
-    (delete-process process)))
 
 (provide 'dualstack-sidecar-pipe)
 

@@ -32,6 +32,7 @@
 (require 'seq)
 (require 'subr-x)
 (require 'dualstack)
+(require 'dualstack-child)
 
 (define-error 'dualstack-sidecar-error "Sidecar")
 
@@ -309,8 +310,11 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
          (process (condition-case err
                       (make-process :name "dualstack python" :command command :noquery t
                                     :connection-type 'pipe :coding 'utf-8 :sentinel #'ignore
-                                    :filter (lambda (_process text)
-                                              (setq output (concat output text))))
+                                    :filter (lambda (process text)
+                                              (setq output (concat output text))
+                                              ;; Emacs reads for as long as there is more.
+                                              (when (> (length output) 65536)
+                                                (set-process-filter process t))))
                     (file-error (setq output (error-message-string err))
                                 nil))))
     (unwind-protect
@@ -318,7 +322,7 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
           (accept-process-output process 0.05))
       (when process
         (while (accept-process-output process 0))
-        (delete-process process)))
+        (dualstack-child--drop process)))
     (cons (if process
               (and (eq (process-status process) 'exit) (process-exit-status process))
             1)

@@ -33,6 +33,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'dualstack-child)
 (require 'dualstack-sidecar-direct)
 (require 'dualstack-sidecar-pipe)
 (require 'dualstack-sidecar-python)
@@ -211,7 +212,7 @@ printf '\\n(dualstack-epc 1 :ready \"%s\")\\n' \"$ready\"; exec \"$@\" 2>/dev/nu
     (let* ((vector (tramp-dissect-file-name directory))
            (process (tramp-get-connection-process vector)))
       (when (and process (eq system-type 'windows-nt))
-        (dualstack-sidecar--pipe-kill process))
+        (dualstack-child--kill process))
       (tramp-cleanup-connection vector t t))))
 
 (defun dualstack-sidecar-remote--run (directory)

@@ -43,9 +43,9 @@ They are the public functions, and Emacs's own under the mode."
       (dualstack-mode 0))))
 
 (defun dualstack-alone-test--end (process)
-  "Delete PROCESS without a word."
+  "End PROCESS without a word."
   (set-process-sentinel process #'ignore)
-  (delete-process process))
+  (dualstack-test-end-process process))
 
 (defmacro dualstack-alone-test--slowly (port &rest body)
   "Run BODY with PORT bound to one whose connects take 50 ms.

@@ -112,7 +112,7 @@ BINDINGS is (CONNECTION PROCESS); PROCESS keeps what arrives in its property
            (dualstack-epc-close ,(car bindings)))
          (if ,server
              (dualstack-test-close ,server)
-           (delete-process ,(cadr bindings)))))))
+           (dualstack-test-end-process ,(cadr bindings)))))))
 
 (defun dualstack-epc-test--keep (process text)
   "Add TEXT, which PROCESS has sent, to its property `text'."
@@ -175,6 +175,8 @@ BINDINGS is (CONNECTION CODE), CODE being Python that defines functions."
                 (dualstack-epc-call connection 'echo nil) ; It has started.
                 (funcall body connection))
             (dualstack-epc-close connection)
+            ;; Before its end, to kill that could hang a Windows Emacs.
+            (dualstack-test-wait (lambda () (not (get-buffer-process " *test stderr*"))))
             (kill-buffer " *test stderr*"))))
     (dualstack-test-with-child
         (child dualstack-test-python "-c"

@@ -103,8 +103,7 @@ What that has printed is in the current buffer once it has ended."
                                 :command (apply #'dualstack-epc-test-epc-el ,forms))))
        (unwind-protect
            (progn ,@body)
-         (delete-process child)
-         (dualstack-test-wait (lambda () (not (process-live-p child))))))))
+         (dualstack-test-end-process child)))))
 
 (dualstack-deftest dualstack-epc-call-epcs ()
   "The server of epc.el is called."

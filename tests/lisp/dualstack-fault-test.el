@@ -239,7 +239,7 @@ while True:
               (process-send-string last "?")
               (dualstack-test-wait (lambda () (string-suffix-p "\n" answer)) 60)
               (delete-process last)))
-        (mapc #'delete-process load))
+        (mapc #'dualstack-test-end-process load))
       (if (eq system-type 'windows-nt)
           ;; Emacs there may report a connect too late, and the other is dialled.
           (should (<= (1+ rounds) (string-to-number answer) (* 2 (1+ rounds))))

@@ -296,6 +296,20 @@
     (should-not (file-exists-p directory))
     (should-not (eq 'running (dualstack-sidecar-state sidecar)))))
 
+(dualstack-sidecar-helper-test dualstack-sidecar-environment-list-anew
+  "A list that does not come is given up when it is asked for once more."
+  (let* ((begun (expand-file-name "begun" dualstack-sidecar-helper-directory))
+         (slow (dualstack-sidecar-helper-python
+                "slow" "if 'environment' in sys.argv:"
+                (format "    open(%S, 'w').close()" begun)
+                "    time.sleep(100)"))
+         (start (float-time)))
+    (let ((dualstack-python slow))
+      (dualstack-sidecar-environments))
+    (dualstack-test-wait (lambda () (file-exists-p begun)))
+    (should-not (dualstack-sidecar-environment-test-list))
+    (should (< (- (float-time) start) 60))))
+
 (provide 'dualstack-sidecar-environment-test)
 
 ;;; dualstack-sidecar-environment-test.el ends here

@@ -109,18 +109,23 @@ time.sleep(60)"))
     (dualstack-test-wait (lambda () (not (process-live-p process))))))
 
 (dualstack-deftest dualstack-sidecar-pipe-kill ()
-  "A child is killed with what it has started, as a shell with its ssh has to be."
-  (let* ((child (dualstack-test-child
-                 dualstack-test-python "-c" "
+  "A child is killed with what it has started, as a shell with its ssh has to be.
+So it is at the end of a connection over it, and Emacs does not wait for that."
+  (dolist (end (list #'dualstack-child--kill
+                     (lambda (child) (dualstack-epc-close (dualstack-epc-attach child)))))
+    (let* ((child (dualstack-test-child
+                   dualstack-test-python "-c" "
 import subprocess, sys
 code = 'import os, time; print(os.getpid(), flush=True); time.sleep(100)'
 subprocess.run([sys.executable, '-c', code])"))
-         (pid (dualstack-test-child-port child)))
-    (should (dualstack-test-alive-p pid))
-    (dualstack-sidecar--pipe-kill child)
-    (dualstack-test-wait (lambda () (not (or (process-live-p child)
-                                             (dualstack-test-alive-p pid)))))
-    (dualstack-test-end child)))
+           (pid (dualstack-test-child-port child))
+           (start (float-time)))
+      (should (dualstack-test-alive-p pid))
+      (funcall end child)
+      (should (< (- (float-time) start) 30))
+      (dualstack-test-wait (lambda () (not (or (process-live-p child)
+                                               (dualstack-test-alive-p pid)))))
+      (dualstack-test-end child))))
 
 (dualstack-sidecar-helper-test dualstack-sidecar-pipe-crash
   "A crash ends calls at once, is told with the log, and the sidecar starts again."
@@ -212,9 +217,9 @@ sys.stdin.read()"))))
                (14 (ppid . 13) (start . (0 102)))
                (15 (ppid . 10))
                (16 (ppid . 16) (start . (0 103))))))
-    (should (equal (dualstack-sidecar--pipe-family 10 all) '(12 11 10)))
-    (should (equal (dualstack-sidecar--pipe-family 16 all) '(16)))
-    (should (equal (dualstack-sidecar--pipe-family 99 all) '(99)))))
+    (should (equal (dualstack-child--family 10 all) '(12 11 10)))
+    (should (equal (dualstack-child--family 16 all) '(16)))
+    (should (equal (dualstack-child--family 99 all) '(99)))))
 
 (provide 'dualstack-sidecar-pipe-test)
 

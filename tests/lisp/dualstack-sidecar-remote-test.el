@@ -160,7 +160,7 @@ Emacs 30 has a variable for it."
   (when (eq system-type 'windows-nt)
     (dolist (process (process-list))
       (when (string-prefix-p "*tramp/" (process-name process))
-        (dualstack-sidecar--pipe-kill process)))))
+        (dualstack-child--kill process)))))
 
 (defun dualstack-sidecar-remote-test-clean ()
   "End the processes of TRAMP, and remove its buffers and timers."
@@ -328,7 +328,7 @@ Return a module, a package and a directory with one."
 (defun dualstack-sidecar-remote-test-cut (sidecar)
   "Kill the ssh of SIDECAR, on Windows with the shell that it is in."
   (if (eq system-type 'windows-nt)
-      (dualstack-sidecar--pipe-kill (dualstack-sidecar-process sidecar))
+      (dualstack-child--kill (dualstack-sidecar-process sidecar))
     (signal-process (process-id (dualstack-sidecar-process sidecar)) 'SIGKILL)))
 
 (defun dualstack-sidecar-remote-test-signal (signal)

@@ -329,11 +329,14 @@ The line is its property `line'.  It ends when its input does, or by
     process))
 
 (defun dualstack-test-end (child)
-  "End CHILD and wait until it is gone."
-  (when (process-live-p child)
-    (kill-process child))
-  (dualstack-test-wait (lambda () (not (process-live-p child))))
+  "End CHILD, wait until it is gone, and kill its buffer."
+  (dualstack-test-end-process child)
   (kill-buffer (process-buffer child)))
+
+(defun dualstack-test-end-process (process)
+  "End PROCESS, which may be a child, and wait until it is gone."
+  (dualstack-test--end-process process)
+  (dualstack-test-wait (lambda () (not (process-live-p process)))))
 
 (defun dualstack-test-python-command (code &rest arguments)
   "Return a command for CODE, lines of Python, with ARGUMENTS."

@@ -34,12 +34,13 @@
   '((race "race" "alone" "attempt")
     (address "address" "memory")
     (core "" "stream" "server" "async" "nowait" "tls" (address race))
+    (child "child")
     (view "view" (core))
     (connect "connect" (view core address))
     (mode "mode" "mode-*" (view core address race))
     (diagnose "diagnose" "diagnose-*" (connect view mode core address race))
-    (epc "epc" "epc-*" (core address))
-    (sidecar "sidecar" "sidecar-*" (view epc core)))
+    (epc "epc" "epc-*" (core address child))
+    (sidecar "sidecar" "sidecar-*" (view epc core child)))
   "Layers, each with its files and the layers that it may need.
 A file's name is what follows \"dualstack-\"; one that ends in * stands for many.")
 
