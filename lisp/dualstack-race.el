@@ -488,8 +488,9 @@ Emacs does not ask about it at exit."
                                  (dualstack-race--name race)))
     (setf (dualstack-race--due race) now
           (dualstack-race--looked race) nil)
-    (when (and (eq system-type 'windows-nt) (not (dualstack-race--again race)))
-      (setf (dualstack-race--again race) (+ now dualstack-race--lost-news)))))
+    (when (eq system-type 'windows-nt)
+      (let ((soon (+ now dualstack-race--lost-news)))
+        (setf (dualstack-race--again race) (min soon (or (dualstack-race--again race) soon)))))))
 
 (defun dualstack-race--connected (race attempt)
   "Let ATTEMPT win RACE, unless its socket is connected to itself.

@@ -85,6 +85,11 @@ Earlier attempts continue meanwhile (RFC 8305 section 8)."
 A server that has begun to listen meanwhile is reached at once; the system
 would try again a second after the first time.")
 
+(defconst dualstack--late-renewal 3
+  "Seconds after which Windows renews an attempt at another host or an address.
+Emacs there now and then never tells that an attempt has connected.  A refusal,
+which renewal would cut short, takes up to two seconds.")
+
 (defcustom dualstack-loopback-patience
   (and (eq system-type 'windows-nt) 0.5)
   "Seconds without an answer from localhost that mean that nobody listens.
@@ -323,7 +328,8 @@ TIMEOUT, in seconds, replaces `dualstack-connect-timeout'."
                          (max 0.01 (min dualstack--renewal dualstack-loopback-patience))
                        dualstack--renewal)
               :patience dualstack-loopback-patience)
-      (list :attempt-delay dualstack-attempt-delay :timeout timeout))))
+      (list :attempt-delay dualstack-attempt-delay :timeout timeout
+            :renew (and (eq system-type 'windows-nt) dualstack--late-renewal)))))
 
 (defun dualstack--error (race args)
   "Return the error for RACE, lost, that was made for ARGS.

@@ -331,6 +331,21 @@ The attempt is not dialled again, which would forget it."
         (should (eq (process-status process) 'open))
         (delete-process process)))))
 
+(dualstack-deftest dualstack-race-lost-by-windows ()
+  "On Windows a connect that Emacs never tells of is made again, to a literal address too."
+  (dualstack-test-with-servers ((four 'ipv4))
+    (let* ((system-type 'windows-nt)
+           (heard 0)
+           (lose (lambda (&rest _) (> (setq heard (1+ heard)) 1)))
+           (start (float-time)))
+      (advice-add 'dualstack-race--hear :before-while lose)
+      (unwind-protect
+          (delete-process (dualstack-open-network-stream "test" nil "127.0.0.1"
+                                                         (dualstack-test-port four)))
+        (advice-remove 'dualstack-race--hear lose))
+      (should (= 2 heard))
+      (should (< 3 (- (float-time) start))))))
+
 (defmacro dualstack-race-test-with-quit (function count &rest body)
   "Run BODY, and quit when FUNCTION is called for the COUNTth time.
 FUNCTION is a symbol.  Nobody's timer runs in a race."
