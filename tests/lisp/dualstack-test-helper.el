@@ -160,20 +160,33 @@ tests/windows/REPORT-TO-EMACS.txt.  Each time is told."
                               (string-match dualstack-test--lost text))
                    (signal (car err) (cdr err)))
                  (message "repeated %s: %s"
-                          (ert-test-name (ert-running-test)) (match-string 0 text))))))
+                          (ert-test-name (ert-running-test))
+                          (truncate-string-to-width text 1000))))))
         (cancel-timer timer)))))
 
 (defun dualstack-test--bounded (function)
   "Call FUNCTION; signal an error if it takes 240 s.
 `process-send-string' waits for ever for a connection whose event is lost."
   (let* ((late (make-symbol "late"))
-         (timer (run-at-time 240 nil (lambda () (throw late t)))))
+         (where nil)
+         (timer (run-at-time 240 nil (lambda ()
+                                       (setq where (dualstack-test--callers))
+                                       (throw late t)))))
     (when (unwind-protect
               (catch late
                 (funcall function)
                 nil)
             (cancel-timer timer))
-      (error "Waited in vain for the end of the test"))))
+      (error "Waited in vain for the end of the test, in %s" where))))
+
+(defun dualstack-test--callers ()
+  "Return the functions that are being called, a string, the innermost first."
+  (let ((names nil))
+    (mapbacktrace (lambda (evaluated function arguments _flags)
+                    (when (and evaluated (symbolp function) (< (length names) 20))
+                      (push (cons function (and (eq function 'accept-process-output) arguments))
+                            names))))
+    (format "%S" (nreverse names))))
 
 (defun dualstack-test--wake ()
   "Have Emacs on Windows look at what became of its processes, or it may not."

@@ -69,6 +69,25 @@ def test_the_shell_of_git_is_found(
     assert os.environ["PATH"] == os.pathsep.join(["before", str(shell.parent)])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+def test_a_program_that_a_crash_of_wines_server_leaves_is_run_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
+    run_windows = importlib.import_module("run_windows")
+    # The first time its main thread ends, and another waits for ever.
+    (tmp_path / "program.py").write_text("""
+import ctypes, pathlib, threading
+if not pathlib.Path("begun").exists():
+    pathlib.Path("begun").touch()
+    threading.Thread(target=threading.Event().wait).start()
+    ctypes.CDLL(None).pthread_exit(None)
+print("done")
+""")
+    assert run_windows.run([sys.executable, "program.py"], tmp_path) == ("done\n", 0)
+    assert "Wine's server has crashed, in" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("jobs", ["many", "0", "-1", "1.5"])
 def test_a_number_of_jobs_that_is_none_is_named(jobs: str) -> None:
     run = subprocess.run(

@@ -58,6 +58,8 @@ from run import Counts, read_ert, read_report  # noqa: E402, it is in the direct
 TIME_LIMIT = 600  # seconds for one file of ERT
 TEST_LIMIT = 240  # seconds for one test of pytest: Wine needs four times as long
 PYTEST_LIMIT = 1800  # seconds for one file of pytest, whose tests have their own
+STARTS = 3  # of a command that Wine's server leaves
+CRASHED = -1000  # the status of such a command
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
 BUILT = ROOT / ".cache/windows"
 COPIED = [
@@ -94,13 +96,29 @@ HOSTS = [
 
 
 def run(command: list[str], directory: Path, seconds: float = TIME_LIMIT) -> tuple[str, int | None]:
-    """Run COMMAND in DIRECTORY; return its output and status, None if it took over SECONDS."""
+    """Run COMMAND in DIRECTORY; return its output and status, None if it took over SECONDS.
+
+    Wine's server crashes now and then, by a null pointer, and its programs wait for it for ever.
+    COMMAND is run again then, and that is told.
+    """
+    for _ in range(STARTS):
+        output, status = run_once(command, directory, seconds)
+        if status != CRASHED:
+            break
+        print(f"  Wine's server has crashed, in {shlex.join(command)[-80:]}", flush=True)
+        end_wine()
+    return output, status
+
+
+def run_once(command: list[str], directory: Path, seconds: float) -> tuple[str, int | None]:
+    """Run COMMAND as `run` does, once; the status may be CRASHED."""
     output = bytearray()
 
     def read() -> None:
         assert child.stdout is not None
-        while part := os.read(child.stdout.fileno(), 65536):
-            output.extend(part)
+        with child.stdout as pipe:
+            while part := os.read(pipe.fileno(), 65536):
+                output.extend(part)
 
     # A session of its own, so that what a hanging test has started can be ended with it.
     child = subprocess.Popen(
@@ -113,12 +131,44 @@ def run(command: list[str], directory: Path, seconds: float = TIME_LIMIT) -> tup
     )
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    status: int | None = None
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        status = child.wait(seconds)
+    status = wait(child, seconds)
     end(child)
     reader.join(5)  # What outlives the child may keep its output open.
     return output.decode(errors="replace").replace("\r\n", "\n"), status
+
+
+def wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Wait for CHILD; return its status, None after SECONDS, or CRASHED."""
+    deadline = time.monotonic() + seconds
+    headless = False
+    while time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(1)
+        # A look may fall into an end in order, two cannot.
+        before, headless = headless, is_headless(child.pid)
+        if before and headless:
+            return CRASHED
+    return None
+
+
+def is_headless(pid: int) -> bool:
+    """Return whether the main thread of the process PID has ended, and others have not.
+
+    That is what a program of Wine's becomes that waits in more threads than one.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def end_wine() -> None:
+    """Kill the programs that a crash of Wine's server has left on a host of our own."""
+    if on_own_host():
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if re.match("wine(64)?(-preloader)?$", (process / "exe").readlink().name):
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
