@@ -66,6 +66,18 @@ It does where a method or a timer that runs in it waits itself.")
         (mapc #'cancel-timer dualstack-epc--calm-timers)
         (dualstack-epc--calm-continue process)))))
 
+(defun dualstack-epc--calm-look (process seconds)
+  "Wait up to SECONDS for anything, first of all output of PROCESS.
+A wait for none goes on for 10 ms after any output.  On Windows one for a
+process that has written never ends while another socket looks ready."
+  (if (not dualstack-epc--calm-needed)
+      (accept-process-output process seconds)
+    (let ((timer (run-at-time (+ seconds dualstack-epc--calm-late) nil
+                              #'dualstack-epc--calm-wake)))
+      (unwind-protect
+          (accept-process-output nil seconds)
+        (cancel-timer timer)))))
+
 (defun dualstack-epc--calm-wake ()
   "Have Emacs look at what became of its processes.
 Where one has ended while a socket is ready that cannot be read, a wait of

@@ -141,10 +141,9 @@ If \\`C-g' ends the wait, stop it."
     (unwind-protect
         (with-local-quit
           (while (eq (dualstack-sidecar-state sidecar) 'starting)
-            ;; For a process, as a wait for none goes on for 10 ms after any output.
             (let ((process (or (dualstack-sidecar--dialled sidecar)
                                (dualstack-sidecar-process sidecar))))
-              (accept-process-output (and (process-live-p process) process) 0.005)))
+              (dualstack-epc--calm-look (and (process-live-p process) process) 0.005)))
           (setq waiting nil))
       (when waiting
         (dualstack-sidecar--stop sidecar)))

@@ -313,6 +313,38 @@ Emacs takes a socket for closed where it writes just when it begins to read."
        (lambda () (not (process-live-p (dualstack-sidecar-process sidecar)))))
       (kill-buffer (dualstack-sidecar-log sidecar)))))
 
+(dualstack-deftest dualstack-windows-waits-beside-a-server-that-cannot-accept ()
+  "A wait for a sidecar to run has an end while a server of Emacs's has no room.
+Emacs finds that server ready at each look, and its own wait for a process that
+has written has no end then, whatever its time."
+  (unless (eq system-type 'windows-nt)
+    (ert-skip "needs Windows"))
+  (should (< (dualstack-test-emacs
+              nil
+              '(require 'dualstack-epc)
+              `(let* ((server (make-network-process :name "server" :server 50 :host "127.0.0.1"
+                                                    :family 'ipv4 :service t :noquery t))
+                      (port (process-contact server :service))
+                      (child (make-process :name "child" :noquery t :connection-type 'pipe
+                                           :command ',(dualstack-test-python-command "
+import os, threading, time
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(0))).start()
+while True:
+    print('x', flush=True)
+    time.sleep(0.01)")))
+                      start)
+                 (while (not (accept-process-output child 1)))
+                 (while (condition-case nil
+                            (make-network-process :name "client" :host "127.0.0.1" :family 'ipv4
+                                                  :service port :noquery t)
+                          (error nil)))
+                 (setq start (float-time))
+                 (dotimes (_ 20)
+                   (dualstack-epc--calm-look child 0.005))
+                 (prog1 (- (float-time) start)
+                   (kill-process child))))
+             10)))
+
 ;;;; Names that are not ASCII
 
 (defconst dualstack-windows-hello
