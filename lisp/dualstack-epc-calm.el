@@ -50,6 +50,9 @@ It does where a method or a timer that runs in it waits itself.")
 (defvar dualstack-epc--calm-timers nil
   "The timers of the innermost wait of ours.")
 
+(defvar dualstack-epc--calm-ended nil
+  "A process that has ended.  To make another one there may be no room.")
+
 (defun dualstack-epc--calm-wait (process seconds)
   "Wait for output of PROCESS up to SECONDS, as `accept-process-output'."
   (if (not (and dualstack-epc--calm-needed process
@@ -72,6 +75,8 @@ A wait for none goes on for 10 ms after any output.  On Windows one for a
 process that has written never ends while another socket looks ready."
   (if (not dualstack-epc--calm-needed)
       (accept-process-output process seconds)
+    (unless dualstack-epc--calm-ended
+      (dualstack-epc--calm-wake))
     (let ((timer (run-at-time (+ seconds dualstack-epc--calm-late) nil
                               #'dualstack-epc--calm-wake)))
       (unwind-protect
@@ -81,10 +86,15 @@ process that has written never ends while another socket looks ready."
 (defun dualstack-epc--calm-wake ()
   "Have Emacs look at what became of its processes.
 Where one has ended while a socket is ready that cannot be read, a wait of
-Emacs's neither looks nor ends.  To delete a process makes it look."
-  (with-temp-buffer
-    (delete-process (make-pipe-process :name "dualstack wake" :buffer (current-buffer)
-                                       :noquery t :sentinel #'ignore))))
+Emacs's neither looks nor ends.  To delete a process makes it look, also one
+that has ended."
+  (ignore-errors
+    (unless dualstack-epc--calm-ended
+      (with-temp-buffer
+        (setq dualstack-epc--calm-ended
+              (make-pipe-process :name "dualstack wake" :buffer (current-buffer)
+                                 :noquery t :sentinel #'ignore))))
+    (delete-process dualstack-epc--calm-ended)))
 
 (defun dualstack-epc--calm-continue (process)
   "Have Emacs read from PROCESS again at its next look."

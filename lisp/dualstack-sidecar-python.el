@@ -33,6 +33,7 @@
 (require 'subr-x)
 (require 'dualstack)
 (require 'dualstack-child)
+(require 'dualstack-epc-calm)
 
 (define-error 'dualstack-sidecar-error "Sidecar")
 
@@ -319,9 +320,9 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
                                 nil))))
     (unwind-protect
         (while (and process (process-live-p process) (< (float-time) deadline))
-          (accept-process-output process 0.05))
+          (dualstack-epc--calm-look process 0.05))
       (when process
-        (while (accept-process-output process 0))
+        (while (accept-process-output process 0 nil t))
         (dualstack-child--drop process)))
     (cons (if process
               (and (eq (process-status process) 'exit) (process-exit-status process))

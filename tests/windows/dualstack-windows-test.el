@@ -314,14 +314,14 @@ Emacs takes a socket for closed where it writes just when it begins to read."
       (kill-buffer (dualstack-sidecar-log sidecar)))))
 
 (dualstack-deftest dualstack-windows-waits-beside-a-server-that-cannot-accept ()
-  "A wait for a sidecar to run has an end while a server of Emacs's has no room.
+  "Waits for a sidecar and for a Python end while a server of Emacs's has no room.
 Emacs finds that server ready at each look, and its own wait for a process that
 has written has no end then, whatever its time."
   (unless (eq system-type 'windows-nt)
     (ert-skip "needs Windows"))
   (should (< (dualstack-test-emacs
               nil
-              '(require 'dualstack-epc)
+              '(require 'dualstack-sidecar)
               `(let* ((server (make-network-process :name "server" :server 50 :host "127.0.0.1"
                                                     :family 'ipv4 :service t :noquery t))
                       (port (process-contact server :service))
@@ -332,15 +332,20 @@ threading.Thread(target=lambda: (os.read(0, 1), os._exit(0))).start()
 while True:
     print('x', flush=True)
     time.sleep(0.01)")))
-                      start)
+                      client last start)
                  (while (not (accept-process-output child 1)))
-                 (while (condition-case nil
-                            (make-network-process :name "client" :host "127.0.0.1" :family 'ipv4
-                                                  :service port :noquery t)
-                          (error nil)))
+                 (dualstack-epc--calm-look child 0.005)
+                 (while (setq client (ignore-errors
+                                       (make-network-process
+                                        :name "client" :host "127.0.0.1" :family 'ipv4
+                                        :service port :noquery t)))
+                   (setq last client))
                  (setq start (float-time))
                  (dotimes (_ 20)
                    (dualstack-epc--calm-look child 0.005))
+                 (delete-process last) ; A Python has room, and then nobody again.
+                 (dualstack-sidecar--output-of
+                  ',(dualstack-test-python-command "print(1)"))
                  (prog1 (- (float-time) start)
                    (kill-process child))))
              10)))
