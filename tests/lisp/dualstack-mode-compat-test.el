@@ -52,8 +52,19 @@ IPv4 made with ARGS, PEERS to a function that gives what it accepted."
            (dualstack-mode 0)))
        (dualstack-test-wait (lambda () (not dualstack-mode--watch-timer)))
        (should (nth 0 results))
+       (dualstack-compat-check-none-is-lost results)
        (should (equal (nth 1 results) (nth 2 results)))
        (should (equal (nth 0 results) (nth 2 results))))))
+
+(defun dualstack-compat-check-none-is-lost (results)
+  "Signal that a connection is lost if one of RESULTS alone has one that is closed.
+Emacs on Windows takes a healthy one for closed now and then, and the test is
+repeated."
+  (let ((closed (lambda (result) (and (consp result) (memq 'closed result)))))
+    (when (and (eq system-type 'windows-nt)
+               (seq-some closed results)
+               (not (seq-every-p closed results)))
+      (error "One is closed: connection broken by remote peer"))))
 
 (defun dualstack-compat-greeter (_server client _message)
   "Greet CLIENT, with a character that is not ASCII."
