@@ -98,8 +98,9 @@ HOSTS = [
 def run(command: list[str], directory: Path, seconds: float = TIME_LIMIT) -> tuple[str, int | None]:
     """Run COMMAND in DIRECTORY; return its output and status, None if it took over SECONDS.
 
-    Wine's server crashes now and then, by a null pointer, and its programs wait for it for ever.
-    COMMAND is run again then, and that is told.
+    Wine's server crashes now and then where many sockets come and go (8.0: an assertion in
+    sock_poll_event, on one that it has freed), and its programs wait for it for ever.  COMMAND is
+    run again then, and that is told.
     """
     for _ in range(STARTS):
         output, status = run_once(command, directory, seconds)
