@@ -43,8 +43,15 @@ Later one of these is called, and once: THEN with the connection, or ELSE
 with the error, a list as `dualstack-epc-connect' signals it.  TOKEN, LABEL,
 KEEPALIVE and NAME are as there.  The value is a function of no arguments
 that gives the attempt up."
+  (dualstack-epc-connect--begin host port (dualstack-epc--auth-seal token) label keepalive name
+                                then else))
+
+;; By itself, as closures that are not compiled have, and print, all variables.
+(defun dualstack-epc-connect--begin (host port sealed label keepalive name then else)
+  "Connect to HOST and PORT, and call THEN or ELSE.
+SEALED is as `dualstack-epc--auth-seal' makes it of the token; LABEL, KEEPALIVE
+and NAME, and the value, are as those of `dualstack-epc-connect-async'."
   (let* (connection
-         (sealed (dualstack-epc--auth-seal token))
          (over nil)
          (fail (lambda (err)
                  (unless over

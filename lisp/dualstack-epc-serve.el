@@ -91,17 +91,21 @@ At most MAX-CLIENTS have a connection at once, by default 64, and 16 on Windows,
 where Emacs has 32 sockets and children in all; others are turned away, which
 is logged.  Signal `error' if a function in METHODS is none."
   (dualstack-epc--check-methods methods)
-  (let ((door (dualstack-epc-serve--door-make
-               :name name :token (dualstack-epc--auth-seal token) :label label :methods methods
-               :on-connect on-connect :limit max-clients)))
-    (dualstack-make-server
-     :name name :service port :coding 'binary :noquery t
-     :filter #'ignore
-     :sentinel (lambda (process event)
-                 (when (string-prefix-p "open" event)
-                   (if (dualstack-epc-serve--door-token door)
-                       (dualstack-epc-serve--arrive door process)
-                     (dualstack-epc-serve--admit door process)))))))
+  (dualstack-make-server
+   :name name :service port :coding 'binary :noquery t
+   :filter #'ignore
+   :sentinel (dualstack-epc-serve--sentinel
+              (dualstack-epc-serve--door-make
+               :name name :token (dualstack-epc--auth-seal token) :label label
+               :methods methods :on-connect on-connect :limit max-clients))))
+
+(defun dualstack-epc-serve--sentinel (door)
+  "Return the sentinel of the clients of DOOR."
+  (lambda (process event)
+    (when (string-prefix-p "open" event)
+      (if (dualstack-epc-serve--door-token door)
+          (dualstack-epc-serve--arrive door process)
+        (dualstack-epc-serve--admit door process)))))
 
 (defun dualstack-epc-serve--admit (door process)
   "Make a connection of PROCESS, a client of DOOR, and return it.
