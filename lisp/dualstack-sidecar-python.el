@@ -315,7 +315,7 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
                                               (setq output (concat output text))
                                               ;; Emacs reads for as long as there is more.
                                               (when (> (length output) 65536)
-                                                (set-process-filter process t))))
+                                                (dualstack-child--kill process))))
                     (file-error (setq output (error-message-string err))
                                 nil))))
     (unwind-protect
