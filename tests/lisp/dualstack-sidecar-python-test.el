@@ -282,6 +282,10 @@ All sidecars are ended."
                   "-c" "import sys; sys.stdout.write(sys.executable)")
     (buffer-string)))
 
+(defun dualstack-python-test-same-p (one two)
+  "Return non-nil if ONE and TWO are the same file name, on Windows in any case."
+  (eq t (compare-strings one nil nil two nil nil (eq system-type 'windows-nt))))
+
 (defun dualstack-python-test-complaint ()
   "Return why no Python is found."
   (cadr (should-error (dualstack-sidecar-python) :type 'dualstack-sidecar-error)))
@@ -299,13 +303,14 @@ All sidecars are ended."
     (dualstack-python-test-script "py" "import subprocess, sys"
                                   "sys.exit(subprocess.call([sys.executable, *sys.argv[2:]]))")
     ;; Of a launcher, the Python that it has launched.
-    (should (file-equal-p (dualstack-sidecar-python) (dualstack-python-test-executable)))
+    (should (dualstack-python-test-same-p (dualstack-sidecar-python)
+                                          (dualstack-python-test-executable)))
     (setq python (dualstack-python-test-wrapper "python")
           dualstack-sidecar--pythons nil)
     ;; As it is of a batch file that nobody has named.
-    (should (file-equal-p (dualstack-sidecar-python)
-                          (if (eq system-type 'windows-nt) (dualstack-python-test-executable)
-                            python)))
+    (should (dualstack-python-test-same-p
+             (dualstack-sidecar-python)
+             (if (eq system-type 'windows-nt) (dualstack-python-test-executable) python)))
     (dotimes (_ 3)
       (dualstack-sidecar-python))
     (should (= 1 (dualstack-python-test-calls)))
@@ -313,7 +318,8 @@ All sidecars are ended."
       (should (equal (dualstack-sidecar-python) python)))
     ;; Not for longer than it is there.
     (delete-file python)
-    (should (file-equal-p (dualstack-sidecar-python) (dualstack-python-test-executable)))))
+    (should (dualstack-python-test-same-p (dualstack-sidecar-python)
+                                          (dualstack-python-test-executable)))))
 
 (dualstack-python-test dualstack-python-none
   "Where there is none, one sentence says why and what to type."
