@@ -47,8 +47,8 @@ It does where a method or a timer that runs in it waits itself.")
 (defvar dualstack-epc--calm-awaited nil
   "The process that the innermost wait of ours is for.")
 
-(defvar dualstack-epc--calm-timers nil
-  "The timers of the innermost wait of ours.")
+(defvar dualstack-epc--calm-resume nil
+  "The timer after which the innermost wait of ours reads again, or nil.")
 
 (defvar dualstack-epc--calm-ended nil
   "A process that has ended.  To make another one there may be no room.")
@@ -59,14 +59,16 @@ It does where a method or a timer that runs in it waits itself.")
                 (eq (process-type process) 'network)))
       (accept-process-output process seconds)
     ;; A wait around this one, from whose timer this comes, may have stopped it.
+    (when (eq process dualstack-epc--calm-awaited)
+      (dualstack-epc--calm-cancel dualstack-epc--calm-resume))
     (dualstack-epc--calm-continue process)
     (let ((dualstack-epc--calm-awaited process)
-          (dualstack-epc--calm-timers
-           (list (run-at-time (+ seconds dualstack-epc--calm-late) nil
-                              #'dualstack-epc--calm-wake))))
+          (dualstack-epc--calm-resume nil)
+          (late (dualstack-epc--calm-wake-after seconds)))
       (unwind-protect
           (accept-process-output process seconds)
-        (mapc #'cancel-timer dualstack-epc--calm-timers)
+        (cancel-timer late)
+        (dualstack-epc--calm-cancel dualstack-epc--calm-resume)
         (dualstack-epc--calm-continue process)))))
 
 (defun dualstack-epc--calm-look (process seconds)
@@ -75,13 +77,22 @@ A wait for none goes on for 10 ms after any output.  On Windows one for a
 process that has written never ends while another socket looks ready."
   (if (not dualstack-epc--calm-needed)
       (accept-process-output process seconds)
-    (unless dualstack-epc--calm-ended
-      (dualstack-epc--calm-wake))
-    (let ((timer (run-at-time (+ seconds dualstack-epc--calm-late) nil
-                              #'dualstack-epc--calm-wake)))
+    (let ((late (dualstack-epc--calm-wake-after seconds)))
       (unwind-protect
           (accept-process-output nil seconds)
-        (cancel-timer timer)))))
+        (cancel-timer late)))))
+
+(defun dualstack-epc--calm-wake-after (seconds)
+  "Return a timer that wakes Emacs where a wait of SECONDS outlasts its time."
+  ;; By then there may be no room for the process that it takes.
+  (unless dualstack-epc--calm-ended
+    (dualstack-epc--calm-wake))
+  (run-at-time (+ seconds dualstack-epc--calm-late) nil #'dualstack-epc--calm-wake))
+
+(defun dualstack-epc--calm-cancel (timer)
+  "Cancel TIMER, unless it is nil."
+  (when timer
+    (cancel-timer timer)))
 
 (defun dualstack-epc--calm-wake ()
   "Have Emacs look at what became of its processes.
@@ -111,21 +122,24 @@ more."
              (process-live-p process)
              (dualstack-epc--calm-ours-p filter))
     (stop-process process)
-    (push (run-at-time dualstack-epc--calm-pause nil #'dualstack-epc--calm-continue process)
-          dualstack-epc--calm-timers)))
+    (dualstack-epc--calm-cancel dualstack-epc--calm-resume)
+    (setq dualstack-epc--calm-resume
+          (run-at-time dualstack-epc--calm-pause nil #'dualstack-epc--calm-continue process))))
 
 (defun dualstack-epc--calm-ours-p (filter)
   "Return non-nil if what FILTER takes was read by a wait of ours."
   (let ((n 0) (callers nil) frame)
-    ;; Special forms of code that is not compiled are frames too.
-    (while (and (< (length callers) 3)
+    (while (and (< (length callers) 2)
                 (setq frame (backtrace-frame (setq n (1+ n)) filter)))
-      (when (car frame)
+      ;; Filters without a name call each other, and special forms of code that
+      ;; is not compiled are frames too.
+      (when (and (car frame) (symbolp (cadr frame))
+                 (not (memq (cadr frame) '(apply funcall))))
         (push (cadr frame) callers)))
-    ;; The filter itself is the first.  Native code calls a primitive without a frame.
+    ;; Native code calls a primitive without a frame.
     (pcase (nreverse callers)
-      ((or `(,_ dualstack-epc--calm-wait . ,_)
-           `(,_ accept-process-output dualstack-epc--calm-wait))
+      ((or `(dualstack-epc--calm-wait . ,_)
+           `(accept-process-output dualstack-epc--calm-wait))
        t))))
 
 (provide 'dualstack-epc-calm)

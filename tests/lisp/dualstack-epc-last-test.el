@@ -218,6 +218,38 @@ f(lambda: list(events), 'events')
       (dualstack-test-wait (lambda () end))
       (should (eq end 'quit)))))
 
+(dualstack-deftest dualstack-epc-last-calm-on-both-ends ()
+  "What a server's wait for its client has read is as calm as what a client's has."
+  (let ((dualstack-epc--calm-needed t))
+    (dualstack-epc-test-with-pair (client server '((echo identity)))
+      (dualstack-epc-define-method client 'echo #'identity)
+      (dolist (connection (list client server))
+        (let* ((process (dualstack-epc-connection-process connection))
+               (stopped 0)
+               (note (lambda (of &rest _) (when (eq of process) (setq stopped (1+ stopped))))))
+          (unwind-protect
+              (progn
+                (advice-add 'stop-process :before note)
+                (dotimes (n 10)
+                  (should (equal (dualstack-epc-call connection 'echo (list n)) n))
+                  (should (eq (process-status process) 'open))))
+            (advice-remove 'stop-process note))
+          (should (>= stopped 10)))))))
+
+(dualstack-deftest dualstack-epc-last-calm-inside-a-wait ()
+  "What an inner wait has read stays calm, whenever the one around it began."
+  (dualstack-epc-test-with-python (connection dualstack-epc-last-test-python)
+    (let ((dualstack-epc--calm-needed t)
+          (dualstack-epc--calm-pause 10)
+          (left nil))
+      (dualstack-epc-define-method
+       connection 'wait (lambda ()
+                          (dualstack-epc-call connection 'events nil)
+                          (setq left (cl-count #'dualstack-epc--calm-continue timer-list
+                                               :key #'timer--function))))
+      (dualstack-epc-call connection 'ask_and_cancel '("wait") :timeout 15)
+      (should (equal left 0)))))
+
 (dualstack-deftest dualstack-epc-last-calm-wake ()
   "Who waits too long hears of processes that have ended, and nothing is left."
   (dualstack-test-with-child (child dualstack-test-python "-c"

@@ -37,7 +37,8 @@
 
 (defconst dualstack-epc-pipe-test-others
   '(dualstack-epc-call-that-cannot-be-sent-ends-once ; It resets a socket.
-    dualstack-epc-calm ; It is about sockets alone.
+    ;; These are about sockets alone.
+    dualstack-epc-calm dualstack-epc-last-calm-on-both-ends dualstack-epc-last-calm-inside-a-wait
     ;; The call and its end may be read at once; it is then cancelled before it begins.
     dualstack-epc-last-handle-cancels)
   "Tests that are about sockets, though they use one of the macros.")
