@@ -289,6 +289,21 @@ Emacs, 28.2 and 30.1: `delete-process' waits for the resolver."
             (delete-process process))
           (should (eq 'ipv6 (dualstack-remembered-family port))))))))
 
+(dualstack-deftest dualstack-nowait-windows-nobody-remembered ()
+  "Whose server has gone, though ::1 is known to answer, hears of the failure."
+  (let ((port (dualstack-test-free-port))
+        (events nil))
+    (dualstack-nowait-test--windows
+      (dotimes (_ 3)
+        (setq events nil)
+        (dualstack-memory--remember port 'ipv6)
+        (let ((process (make-network-process
+                        :name "peer" :host "localhost" :service port :nowait t :noquery t
+                        :sentinel (lambda (_process event) (push event events)))))
+          (dualstack-test-wait (lambda () events) 10)
+          (should (string-prefix-p "failed" (car events)))
+          (delete-process process))))))
+
 (provide 'dualstack-nowait-test)
 
 ;;; dualstack-nowait-test.el ends here

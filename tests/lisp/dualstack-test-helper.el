@@ -154,8 +154,12 @@ tests/windows/REPORT-TO-EMACS.txt.  Each time is told."
                 (progn (dualstack-test--bounded function)
                        (setq tries 0))
               (error
-               (let ((case-fold-search nil)
-                     (text (format "%S" err)))
+               (let* ((case-fold-search nil)
+                      ;; A closure that is compiled has bytes that are no text: who
+                      ;; filters what Emacs prints would drop the rest of it.
+                      (print-escape-control-characters t)
+                      (print-escape-nonascii t)
+                      (text (format "%S" err)))
                  (unless (and (> (setq tries (1- tries)) 0)
                               (string-match dualstack-test--lost text))
                    (signal (car err) (cdr err)))
