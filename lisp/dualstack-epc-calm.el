@@ -47,9 +47,6 @@ It does where a method or a timer that runs in it waits itself.")
 (defvar dualstack-epc--calm-awaited nil
   "The process that the innermost wait of ours is for.")
 
-(defvar dualstack-epc--calm-resume nil
-  "The timer after which the innermost wait of ours reads again, or nil.")
-
 (defvar dualstack-epc--calm-ended nil
   "A process that has ended.  To make another one there may be no room.")
 
@@ -59,16 +56,12 @@ It does where a method or a timer that runs in it waits itself.")
                 (eq (process-type process) 'network)))
       (accept-process-output process seconds)
     ;; A wait around this one, from whose timer this comes, may have stopped it.
-    (when (eq process dualstack-epc--calm-awaited)
-      (dualstack-epc--calm-cancel dualstack-epc--calm-resume))
     (dualstack-epc--calm-continue process)
     (let ((dualstack-epc--calm-awaited process)
-          (dualstack-epc--calm-resume nil)
           (late (dualstack-epc--calm-wake-after seconds)))
       (unwind-protect
           (accept-process-output process seconds)
         (cancel-timer late)
-        (dualstack-epc--calm-cancel dualstack-epc--calm-resume)
         (dualstack-epc--calm-continue process)))))
 
 (defun dualstack-epc--calm-look (process seconds)
@@ -89,11 +82,6 @@ process that has written never ends while another socket looks ready."
     (dualstack-epc--calm-wake))
   (run-at-time (+ seconds dualstack-epc--calm-late) nil #'dualstack-epc--calm-wake))
 
-(defun dualstack-epc--calm-cancel (timer)
-  "Cancel TIMER, unless it is nil."
-  (when timer
-    (cancel-timer timer)))
-
 (defun dualstack-epc--calm-wake ()
   "Have Emacs look at what became of its processes.
 Where one has ended while a socket is ready that cannot be read, a wait of
@@ -108,7 +96,11 @@ that has ended."
     (delete-process dualstack-epc--calm-ended)))
 
 (defun dualstack-epc--calm-continue (process)
-  "Have Emacs read from PROCESS again at its next look."
+  "Have Emacs read from PROCESS again at its next look, and no timer do so."
+  (let ((timer (process-get process 'dualstack-epc--calm-timer)))
+    (when timer
+      (cancel-timer timer)
+      (process-put process 'dualstack-epc--calm-timer nil)))
   (when (eq (process-status process) 'stop)
     (continue-process process)))
 
@@ -122,9 +114,9 @@ more."
              (process-live-p process)
              (dualstack-epc--calm-ours-p filter))
     (stop-process process)
-    (dualstack-epc--calm-cancel dualstack-epc--calm-resume)
-    (setq dualstack-epc--calm-resume
-          (run-at-time dualstack-epc--calm-pause nil #'dualstack-epc--calm-continue process))))
+    (process-put process 'dualstack-epc--calm-timer
+                 (run-at-time dualstack-epc--calm-pause nil
+                              #'dualstack-epc--calm-continue process))))
 
 (defun dualstack-epc--calm-ours-p (filter)
   "Return non-nil if what FILTER takes was read by a wait of ours."
