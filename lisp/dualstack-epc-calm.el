@@ -45,7 +45,10 @@ It does where a method or a timer that runs in it waits itself.")
   "Seconds that a wait may outlast its time before Emacs is woken.")
 
 (defvar dualstack-epc--calm-awaited nil
-  "The process that the innermost wait of ours is for.")
+  "What the innermost wait of ours is for: a process, or t for anything.")
+
+(defvar dualstack-epc--calm-stopped nil
+  "The processes that the innermost wait of ours has had stopped.")
 
 (defvar dualstack-epc--calm-ended nil
   "A process that has ended.  To make another one there may be no room.")
@@ -57,12 +60,7 @@ It does where a method or a timer that runs in it waits itself.")
       (accept-process-output process seconds)
     ;; A wait around this one, from whose timer this comes, may have stopped it.
     (dualstack-epc--calm-continue process)
-    (let ((dualstack-epc--calm-awaited process)
-          (late (dualstack-epc--calm-wake-after seconds)))
-      (unwind-protect
-          (accept-process-output process seconds)
-        (cancel-timer late)
-        (dualstack-epc--calm-continue process)))))
+    (dualstack-epc--calm-accept process seconds process)))
 
 (defun dualstack-epc--calm-look (process seconds)
   "Wait up to SECONDS for anything, first of all output of PROCESS.
@@ -70,10 +68,18 @@ A wait for none goes on for 10 ms after any output.  On Windows one for a
 process that has written never ends while another socket looks ready."
   (if (not dualstack-epc--calm-needed)
       (accept-process-output process seconds)
-    (let ((late (dualstack-epc--calm-wake-after seconds)))
-      (unwind-protect
-          (accept-process-output nil seconds)
-        (cancel-timer late)))))
+    (dualstack-epc--calm-accept nil seconds t)))
+
+(defun dualstack-epc--calm-accept (process seconds awaited)
+  "Wait for output of PROCESS, or of any, up to SECONDS.
+AWAITED, a process or t for any, is stopped once it was read, until then."
+  (let ((dualstack-epc--calm-awaited awaited)
+        (dualstack-epc--calm-stopped nil)
+        (late (dualstack-epc--calm-wake-after seconds)))
+    (unwind-protect
+        (accept-process-output process seconds)
+      (cancel-timer late)
+      (mapc #'dualstack-epc--calm-continue dualstack-epc--calm-stopped))))
 
 (defun dualstack-epc--calm-wake-after (seconds)
   "Return a timer that wakes Emacs where a wait of SECONDS outlasts its time."
@@ -109,11 +115,12 @@ that has ended."
 FILTER is the name of a function that the process's filter calls, and that
 calls this.  In a wait of somebody else's nothing is done: that may be for
 more."
-  (when (and dualstack-epc--calm-awaited
-             (eq process dualstack-epc--calm-awaited)
+  (when (and (memq dualstack-epc--calm-awaited (list process t))
+             (eq (process-type process) 'network)
              (process-live-p process)
              (dualstack-epc--calm-ours-p filter))
     (stop-process process)
+    (push process dualstack-epc--calm-stopped)
     (process-put process 'dualstack-epc--calm-timer
                  (run-at-time dualstack-epc--calm-pause nil
                               #'dualstack-epc--calm-continue process))))
@@ -130,8 +137,8 @@ more."
         (push (cadr frame) callers)))
     ;; Native code calls a primitive without a frame.
     (pcase (nreverse callers)
-      ((or `(dualstack-epc--calm-wait . ,_)
-           `(accept-process-output dualstack-epc--calm-wait))
+      ((or `(dualstack-epc--calm-accept . ,_)
+           `(accept-process-output dualstack-epc--calm-accept))
        t))))
 
 (provide 'dualstack-epc-calm)

@@ -304,8 +304,10 @@ The string says why it will not do."
 
 (defun dualstack-sidecar--output-of (command)
   "Run COMMAND and return (STATUS . OUTPUT).
-STATUS is nil if it does not end within `dualstack-sidecar--patience'."
+STATUS is nil if it does not end within `dualstack-sidecar--patience', or says
+too much."
   (let* ((output "")
+         (killed nil)
          (process-adaptive-read-buffering nil)
          (deadline (+ (float-time) dualstack-sidecar--patience))
          (process (condition-case err
@@ -315,6 +317,7 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
                                               (setq output (concat output text))
                                               ;; Emacs reads for as long as there is more.
                                               (when (> (length output) 65536)
+                                                (setq killed t)
                                                 (dualstack-child--kill process))))
                     (file-error (setq output (error-message-string err))
                                 nil))))
@@ -323,10 +326,12 @@ STATUS is nil if it does not end within `dualstack-sidecar--patience'."
           (dualstack-epc--calm-look process 0.05))
       (when process
         (while (accept-process-output process 0 nil t))
+        ;; What is killed on Windows exits.
+        (setq killed (or killed (process-live-p process)))
         (dualstack-child--drop process)))
-    (cons (if process
-              (and (eq (process-status process) 'exit) (process-exit-status process))
-            1)
+    (cons (cond ((not process) 1)
+                ((and (not killed) (eq (process-status process) 'exit))
+                 (process-exit-status process)))
           output)))
 
 (defun dualstack-sidecar--what-to-type (old)

@@ -250,6 +250,28 @@ f(lambda: list(events), 'events')
       (dualstack-epc-call connection 'ask_and_cancel '("wait") :timeout 15)
       (should (equal left 0)))))
 
+(dualstack-deftest dualstack-epc-last-calm-look ()
+  "What a wait for anything has read, as a sidecar's start does, is calm until its end."
+  (dualstack-epc-test-with-pair (client _server '((echo identity)))
+    (let* ((dualstack-epc--calm-needed t)
+           (dualstack-epc--calm-pause 10)
+           (process (dualstack-epc-connection-process client))
+           (stopped 0)
+           (note (lambda (of &rest _) (when (eq of process) (setq stopped (1+ stopped)))))
+           (heard nil))
+      (unwind-protect
+          (progn
+            (advice-add 'stop-process :before note)
+            (dualstack-epc-call-async client 'echo '(1) :then (lambda (value) (setq heard value)))
+            (while (not heard)
+              (dualstack-epc--calm-look process 0.5)
+              (should-not (eq (process-status process) 'stop))))
+        (advice-remove 'stop-process note))
+      ;; A pipe is never stopped.
+      (should (eq (> stopped 0) (eq (process-type process) 'network)))
+      (should-not (cl-find #'dualstack-epc--calm-continue timer-list
+                           :key #'timer--function)))))
+
 (dualstack-deftest dualstack-epc-last-calm-wake ()
   "Who waits too long hears of processes that have ended, and nothing is left."
   (dualstack-test-with-child (child dualstack-test-python "-c"
