@@ -29,8 +29,10 @@
 ;; there, and continued when the wait is over: then Emacs reads again at its
 ;; next look, and that comes after the write.
 ;;
-;; Such a connection can also have a wait go on for ever, whatever its time.
-;; After that a timer has Emacs look at what became of its processes.
+;; Such a connection can also look ready and have nothing to be read, for ever.
+;; Any wait then goes on for ever, whatever its time, and also where what it is
+;; for has been read: Emacs only ends it when nothing looks ready.  So timers
+;; have Emacs look at what became of its processes, and end the wait.
 
 ;;; Code:
 
@@ -77,7 +79,8 @@ AWAITED, a process or t for any, is stopped once it was read, until then."
         (dualstack-epc--calm-stopped nil)
         (late (dualstack-epc--calm-wake-after seconds)))
     (unwind-protect
-        (accept-process-output process seconds)
+        (catch 'dualstack-epc--calm-over
+          (accept-process-output process seconds))
       (cancel-timer late)
       (mapc #'dualstack-epc--calm-continue dualstack-epc--calm-stopped))))
 
@@ -86,7 +89,16 @@ AWAITED, a process or t for any, is stopped once it was read, until then."
   ;; By then there may be no room for the process that it takes.
   (unless dualstack-epc--calm-ended
     (dualstack-epc--calm-wake))
-  (run-at-time (+ seconds dualstack-epc--calm-late) nil #'dualstack-epc--calm-wake))
+  (run-at-time (+ seconds dualstack-epc--calm-late) dualstack-epc--calm-late
+               (lambda ()
+                 (dualstack-epc--calm-wake)
+                 (dualstack-epc--calm-leave))))
+
+(defun dualstack-epc--calm-leave ()
+  "End the wait of ours from which the timer comes that calls this, if any.
+A wait of somebody else's that runs inside it goes on."
+  (when (dualstack-epc--calm-ours-p 'timer-event-handler)
+    (throw 'dualstack-epc--calm-over nil)))
 
 (defun dualstack-epc--calm-wake ()
   "Have Emacs look at what became of its processes.
@@ -110,6 +122,11 @@ that has ended."
   (when (eq (process-status process) 'stop)
     (continue-process process)))
 
+(defun dualstack-epc--calm-resume (process)
+  "Have Emacs read from PROCESS again; end the wait that has read from it."
+  (dualstack-epc--calm-continue process)
+  (dualstack-epc--calm-leave))
+
 (defun dualstack-epc--calm-read (process filter)
   "Have Emacs not read from PROCESS again before the wait that read is over.
 FILTER is the name of a function that the process's filter calls, and that
@@ -123,13 +140,14 @@ more."
     (push process dualstack-epc--calm-stopped)
     (process-put process 'dualstack-epc--calm-timer
                  (run-at-time dualstack-epc--calm-pause nil
-                              #'dualstack-epc--calm-continue process))))
+                              #'dualstack-epc--calm-resume process))))
 
-(defun dualstack-epc--calm-ours-p (filter)
-  "Return non-nil if what FILTER takes was read by a wait of ours."
+(defun dualstack-epc--calm-ours-p (callee)
+  "Return non-nil if it is a wait of ours that has called the function CALLEE.
+That is a filter, or what Emacs calls for timers."
   (let ((n 0) (callers nil) frame)
     (while (and (< (length callers) 2)
-                (setq frame (backtrace-frame (setq n (1+ n)) filter)))
+                (setq frame (backtrace-frame (setq n (1+ n)) callee)))
       ;; Filters without a name call each other, and special forms of code that
       ;; is not compiled are frames too.
       (when (and (car frame) (symbolp (cadr frame))

@@ -245,7 +245,7 @@ f(lambda: list(events), 'events')
       (dualstack-epc-define-method
        connection 'wait (lambda ()
                           (dualstack-epc-call connection 'events nil)
-                          (setq left (cl-count #'dualstack-epc--calm-continue timer-list
+                          (setq left (cl-count #'dualstack-epc--calm-resume timer-list
                                                :key #'timer--function))))
       (dualstack-epc-call connection 'ask_and_cancel '("wait") :timeout 15)
       (should (equal left 0)))))
@@ -269,8 +269,24 @@ f(lambda: list(events), 'events')
         (advice-remove 'stop-process note))
       ;; A pipe is never stopped.
       (should (eq (> stopped 0) (eq (process-type process) 'network)))
-      (should-not (cl-find #'dualstack-epc--calm-continue timer-list
+      (should-not (cl-find #'dualstack-epc--calm-resume timer-list
                            :key #'timer--function)))))
+
+(dualstack-deftest dualstack-epc-last-calm-late ()
+  "A wait of ours that outlasts its time is ended, but none that runs inside it."
+  (let ((dualstack-epc--calm-needed t)
+        (start (float-time))
+        (slept nil))
+    (cl-letf* ((wake-after (symbol-function 'dualstack-epc--calm-wake-after))
+               ((symbol-function 'dualstack-epc--calm-wake-after)
+                (lambda (_) (funcall wake-after 0))))
+      (dualstack-epc--calm-look nil 30)
+      (run-at-time 0 nil (lambda ()
+                           (sleep-for 1)
+                           (setq slept t)))
+      (dualstack-epc--calm-look nil 30))
+    (should slept)
+    (should (< (- (float-time) start) 20))))
 
 (dualstack-deftest dualstack-epc-last-calm-wake ()
   "Who waits too long hears of processes that have ended, and nothing is left."
