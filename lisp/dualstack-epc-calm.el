@@ -95,7 +95,7 @@ AWAITED, a process or t for any, is stopped once it was read, until then."
                  (dualstack-epc--calm-leave))))
 
 (defun dualstack-epc--calm-leave ()
-  "End the wait of ours from which the timer comes that calls this, if any.
+  "End the wait of ours that has run the timer this is in, if there is one.
 A wait of somebody else's that runs inside it goes on."
   (when (dualstack-epc--calm-ours-p 'timer-event-handler)
     (throw 'dualstack-epc--calm-over nil)))

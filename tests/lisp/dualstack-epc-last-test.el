@@ -252,7 +252,7 @@ f(lambda: list(events), 'events')
 
 (dualstack-deftest dualstack-epc-last-calm-look ()
   "What a wait for anything has read, as a sidecar's start does, is calm until its end."
-  (dualstack-epc-test-with-pair (client _server '((echo identity)))
+  (dualstack-epc-test-with-pair (client server '((echo identity)))
     (let* ((dualstack-epc--calm-needed t)
            (dualstack-epc--calm-pause 10)
            (process (dualstack-epc-connection-process client))
