@@ -2,7 +2,8 @@
 """Run all tests in a Windows Emacs and a Windows Python, and end with one line of counts.
 
     [EMACS_W32="COMMAND" PYTHON_W32="COMMAND" SHELL_W32=DIRECTORY WINDOWS_NET="COMMAND"] \
-        [WINDOWS_TOOLS=DIRECTORY] python tests/windows/run_windows.py [--only REGEXP] [--ert-only] [--pytest-only] [FILE...]
+        [WINDOWS_TOOLS=DIRECTORY] python tests/windows/run_windows.py \
+        [--only REGEXP] [--ert-only] [--pytest-only] [--repeat N] [FILE...]
 
 On Windows itself the two are `emacs` and the Python that runs this, if nothing else is said.  On
 another system they run under Wine, and WINDOWS_NET runs a command on a host whose loopback refuses
@@ -21,7 +22,7 @@ of processes, and one wineserver would take those of two for the same.
 
 Each file of tests, ERT's and pytest's, runs in a process of its own with a time limit.  They run in
 a copy of the tree, as the compiled Lisp is that Emacs's own.  FILEs are names of such files without
-a directory.
+a directory.  With --repeat they run N times in that copy, for what goes wrong now and then.
 
 A test that fails is run again, alone, and it is said if it passes then; it counts as failed all the
 same.  That Emacs loses one event of a connection in about a hundred, and takes one connect in some
@@ -352,9 +353,9 @@ def run_files(
 ) -> None:
     """Run by RUN_FILE the files of tests that match PATTERNS and OPTIONS; add to TOTAL."""
     for pattern in patterns:
-        for path in sorted((windows.tree / "tests").glob(pattern)):
-            if options.files and path.name not in options.files:
-                continue
+        paths = sorted((windows.tree / "tests").glob(pattern))
+        chosen = [path for path in paths if not options.files or path.name in options.files]
+        for path in chosen * options.repeat:
             began = time.monotonic()
             counts = run_twice(run_file, path.relative_to(windows.tree).as_posix(), options.only)
             took = time.monotonic() - began
@@ -512,6 +513,7 @@ def main() -> None:
     parser.add_argument("--only", help="run only tests whose names match this regular expression")
     parser.add_argument("--ert-only", action="store_true", help="leave pytest out")
     parser.add_argument("--pytest-only", action="store_true", help="leave ERT out")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run them N times")
     parser.add_argument("--bench", action="store_true", help="measure instead, in that Emacs")
     parser.add_argument("files", nargs="*", metavar="FILE", help="run only this file of tests")
     options = parser.parse_args()
