@@ -46,11 +46,10 @@ It does where a method or a timer that runs in it waits itself.")
 (defconst dualstack-epc--calm-late 0.5
   "Seconds that a wait may outlast its time before Emacs is woken.")
 
-(defvar dualstack-epc--calm-awaited nil
-  "What the innermost wait of ours is for: a process, or t for anything.")
-
-(defvar dualstack-epc--calm-stopped nil
-  "The processes that the innermost wait of ours has had stopped.")
+(defvar dualstack-epc--calm-innermost nil
+  "The innermost wait of ours, a list (AWAITED STOPPED...).
+AWAITED is the process that it is for, or t for anything, STOPPED are those
+that it has had stopped.")
 
 (defvar dualstack-epc--calm-ended nil
   "A process that has ended.  To make another one there may be no room.")
@@ -75,30 +74,31 @@ process that has written never ends while another socket looks ready."
 (defun dualstack-epc--calm-accept (process seconds awaited)
   "Wait for output of PROCESS, or of any, up to SECONDS.
 AWAITED, a process or t for any, is stopped once it was read, until then."
-  (let ((dualstack-epc--calm-awaited awaited)
-        (dualstack-epc--calm-stopped nil)
-        (late (dualstack-epc--calm-wake-after seconds)))
+  (let* ((wait (list awaited))
+         (dualstack-epc--calm-innermost wait)
+         (late (dualstack-epc--calm-wake-after seconds wait)))
     (unwind-protect
-        (catch 'dualstack-epc--calm-over
+        (catch wait
           (accept-process-output process seconds))
       (cancel-timer late)
-      (mapc #'dualstack-epc--calm-continue dualstack-epc--calm-stopped))))
+      (mapc #'dualstack-epc--calm-continue (cdr wait)))))
 
-(defun dualstack-epc--calm-wake-after (seconds)
-  "Return a timer that wakes Emacs where a wait of SECONDS outlasts its time."
+(defun dualstack-epc--calm-wake-after (seconds wait)
+  "Return a timer that wakes Emacs where WAIT, of SECONDS, outlasts its time."
   ;; By then there may be no room for the process that it takes.
   (unless dualstack-epc--calm-ended
     (dualstack-epc--calm-wake))
   (run-at-time (+ seconds dualstack-epc--calm-late) dualstack-epc--calm-late
                (lambda ()
                  (dualstack-epc--calm-wake)
-                 (dualstack-epc--calm-leave))))
+                 (dualstack-epc--calm-leave wait))))
 
-(defun dualstack-epc--calm-leave ()
-  "End the wait of ours that has run the timer this is in, if there is one.
-A wait of somebody else's that runs inside it goes on."
-  (when (dualstack-epc--calm-ours-p 'timer-event-handler)
-    (throw 'dualstack-epc--calm-over nil)))
+(defun dualstack-epc--calm-leave (wait)
+  "End WAIT, from a timer that runs in it.
+Where another wait runs inside it, ours or somebody else's, that goes on."
+  (when (and (eq wait dualstack-epc--calm-innermost)
+             (dualstack-epc--calm-ours-p 'timer-event-handler))
+    (throw wait nil)))
 
 (defun dualstack-epc--calm-wake ()
   "Have Emacs look at what became of its processes.
@@ -122,25 +122,26 @@ that has ended."
   (when (eq (process-status process) 'stop)
     (continue-process process)))
 
-(defun dualstack-epc--calm-resume (process)
-  "Have Emacs read from PROCESS again; end the wait that has read from it."
+(defun dualstack-epc--calm-resume (process wait)
+  "Have Emacs read from PROCESS again; end WAIT, which has read from it."
   (dualstack-epc--calm-continue process)
-  (dualstack-epc--calm-leave))
+  (dualstack-epc--calm-leave wait))
 
 (defun dualstack-epc--calm-read (process filter)
   "Have Emacs not read from PROCESS again before the wait that read is over.
 FILTER is the name of a function that the process's filter calls, and that
 calls this.  In a wait of somebody else's nothing is done: that may be for
 more."
-  (when (and (memq dualstack-epc--calm-awaited (list process t))
-             (eq (process-type process) 'network)
-             (process-live-p process)
-             (dualstack-epc--calm-ours-p filter))
-    (stop-process process)
-    (push process dualstack-epc--calm-stopped)
-    (process-put process 'dualstack-epc--calm-timer
-                 (run-at-time dualstack-epc--calm-pause nil
-                              #'dualstack-epc--calm-resume process))))
+  (let ((wait dualstack-epc--calm-innermost))
+    (when (and (memq (car wait) (list process t))
+               (eq (process-type process) 'network)
+               (process-live-p process)
+               (dualstack-epc--calm-ours-p filter))
+      (stop-process process)
+      (push process (cdr wait))
+      (process-put process 'dualstack-epc--calm-timer
+                   (run-at-time dualstack-epc--calm-pause nil
+                                #'dualstack-epc--calm-resume process wait)))))
 
 (defun dualstack-epc--calm-ours-p (callee)
   "Return non-nil if it is a wait of ours that has called the function CALLEE.
