@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -189,15 +190,19 @@ def ended_by(event: str, *command: str, when: Sequence[str] = ()) -> tuple[int, 
 
     WHEN are options of console.py that say when.
     """
-    run = subprocess.run(
-        [sys.executable, str(SUPPORT / "console.py"), *when, event, *command],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=40,
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
-    first, _, log = run.stdout.partition("\n")
+    # Not over a pipe: where a command does not end, it may keep one open that nobody then closes.
+    with tempfile.TemporaryFile("w+") as output:
+        run = subprocess.run(
+            [sys.executable, str(SUPPORT / "console.py"), *when, event, *command],
+            stdout=output,
+            stderr=output,
+            check=False,
+            timeout=60,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        output.seek(0)
+        first, _, log = output.read().partition("\n")
+    assert run.returncode == 0, first + log
     status, seconds = first.split()
     return int(status), float(seconds), log
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What run.py says of what it ran, and what run_windows.py finds to run it by."""
+"""What run.py says of what it ran, what run_windows.py finds to run it by, and console.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, SUPPORT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +98,13 @@ def test_a_number_of_jobs_that_is_none_is_named(jobs: str) -> None:
     assert (
         run.stderr == f"DUALSTACK_JOBS is {jobs!r}: set it to a number of processors, such as 2\n"
     )
+
+
+def test_a_command_that_is_never_ready_is_not_waited_for() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    run = subprocess.run(
+        [sys.executable, str(SUPPORT / "console.py"), "--patience", "3", "SIGINT", *command],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "in wait_until_ready" in run.stderr
