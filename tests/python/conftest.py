@@ -185,15 +185,12 @@ threading.Thread(target=_take, daemon=True).start()
 """
 
 
-def ended_by(event: str, *command: str, when: Sequence[str] = ()) -> tuple[int, float, str]:
-    """Run COMMAND and end it by EVENT; return its status, the seconds of that, and its log.
-
-    WHEN are options of console.py that say when.
-    """
+def console(*arguments: str) -> tuple[int, str]:
+    """Run console.py with ARGUMENTS in a console of its own; return its status and output."""
     # Not over a pipe: where a command does not end, it may keep one open that nobody then closes.
     with tempfile.TemporaryFile("w+") as output:
         run = subprocess.run(
-            [sys.executable, str(SUPPORT / "console.py"), *when, event, *command],
+            [sys.executable, str(SUPPORT / "console.py"), *arguments],
             stdout=output,
             stderr=output,
             check=False,
@@ -201,8 +198,17 @@ def ended_by(event: str, *command: str, when: Sequence[str] = ()) -> tuple[int, 
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         output.seek(0)
-        first, _, log = output.read().partition("\n")
-    assert run.returncode == 0, first + log
+        return run.returncode, output.read()
+
+
+def ended_by(event: str, *command: str, when: Sequence[str] = ()) -> tuple[int, float, str]:
+    """Run COMMAND and end it by EVENT; return its status, the seconds of that, and its log.
+
+    WHEN are options of console.py that say when.
+    """
+    done, output = console(*when, event, *command)
+    assert done == 0, output
+    first, _, log = output.partition("\n")
     status, seconds = first.split()
     return int(status), float(seconds), log
 

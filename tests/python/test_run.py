@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conftest import ROOT, SUPPORT
+from conftest import ROOT, console
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,9 +102,6 @@ def test_a_number_of_jobs_that_is_none_is_named(jobs: str) -> None:
 
 def test_a_command_that_is_never_ready_is_not_waited_for() -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    run = subprocess.run(
-        [sys.executable, str(SUPPORT / "console.py"), "--patience", "3", "SIGINT", *command],
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert run.returncode == 1
-    assert "in wait_until_ready" in run.stderr
+    status, output = console("--patience", "3", "SIGINT", *command)
+    assert status == 1
+    assert "in wait_until_ready" in output
