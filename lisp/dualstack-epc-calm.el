@@ -94,8 +94,8 @@ AWAITED, a process or t for any, is stopped once it was read, until then."
                  (dualstack-epc--calm-leave wait))))
 
 (defun dualstack-epc--calm-leave (wait)
-  "End WAIT, from a timer that runs in it.
-Where another wait runs inside it, ours or somebody else's, that goes on."
+  "End WAIT, from a timer inside it.
+Another wait in there, ours or somebody else's, goes on."
   (when (and (eq wait dualstack-epc--calm-innermost)
              (dualstack-epc--calm-ours-p 'timer-event-handler))
     (throw wait nil)))
