@@ -61,7 +61,7 @@ that it has had stopped.")
       (accept-process-output process seconds)
     ;; A wait around this one, from whose timer this comes, may have stopped it.
     (dualstack-epc--calm-continue process)
-    (dualstack-epc--calm-accept process seconds process)))
+    (dualstack-epc--calm-accept process seconds)))
 
 (defun dualstack-epc--calm-look (process seconds)
   "Wait up to SECONDS for anything, first of all output of PROCESS.
@@ -69,12 +69,12 @@ A wait for none goes on for 10 ms after any output.  On Windows one for a
 process that has written never ends while another socket looks ready."
   (if (not dualstack-epc--calm-needed)
       (accept-process-output process seconds)
-    (dualstack-epc--calm-accept nil seconds t)))
+    (dualstack-epc--calm-accept nil seconds)))
 
-(defun dualstack-epc--calm-accept (process seconds awaited)
-  "Wait for output of PROCESS, or of any, up to SECONDS.
-AWAITED, a process or t for any, is stopped once it was read, until then."
-  (let* ((wait (list awaited))
+(defun dualstack-epc--calm-accept (process seconds)
+  "Wait for output of PROCESS, or of any if that is nil, up to SECONDS.
+A process of ours that is read meanwhile is stopped until the wait is over."
+  (let* ((wait (list (or process t)))
          (dualstack-epc--calm-innermost wait)
          (late (dualstack-epc--calm-wake-after seconds wait)))
     (unwind-protect
@@ -84,7 +84,7 @@ AWAITED, a process or t for any, is stopped once it was read, until then."
       (mapc #'dualstack-epc--calm-continue (cdr wait)))))
 
 (defun dualstack-epc--calm-wake-after (seconds wait)
-  "Return a timer that wakes Emacs where WAIT, of SECONDS, outlasts its time."
+  "Return a timer that wakes Emacs and ends WAIT where that outlasts SECONDS."
   ;; By then there may be no room for the process that it takes.
   (unless dualstack-epc--calm-ended
     (dualstack-epc--calm-wake))
