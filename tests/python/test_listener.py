@@ -132,6 +132,22 @@ def test_wake_from_another_thread() -> None:
         thread.join()
 
 
+def test_one_return_of_accept_is_for_all_that_woke_it() -> None:
+    with open_listener() as listener:
+        for _ in range(3):
+            listener.wake()
+        assert listener.accept() is None
+        start = time.monotonic()
+        assert listener.accept(timeout=0.2) is None
+        assert time.monotonic() - start >= 0.19
+
+
+def test_a_listener_is_open_at_once_however_many_there_were() -> None:
+    """On Wine one in some thousands waited for ever for a connection to itself."""
+    for _ in range(4000 if sys.platform == "win32" else 200):
+        open_listener("ipv4").close()
+
+
 SCRIPT = """
 import sys
 from dualstack_epc.net.listener import open_listener

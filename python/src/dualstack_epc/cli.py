@@ -154,7 +154,7 @@ def _port(text: str) -> int:
 
 def _hello(**options: Any) -> None:
     """Run the hello server."""
-    from dualstack_epc.net import hello  # noqa: PLC0415, 20 ms, for asyncio
+    from dualstack_epc.net import hello  # noqa: PLC0415, which serve saves
 
     hello.run(**options)
 

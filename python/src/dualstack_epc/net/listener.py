@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from dualstack_epc.net.system import reason, stop_waking, wake_by_signals
+from dualstack_epc.net.system import reason, stop_waking, wake_by_signals, wake_pair
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ class Listener:
         self.missing = missing
         self._turns = list(self.sockets)  # the one that was accepted from last is last
         self._paused_until: float | None = None
-        self._waker, self._wake = socket.socketpair()
+        self._waker, self._wake = wake_pair()
         self._selector = selectors.DefaultSelector()
-        self._waker.setblocking(False)
         for sock in (*self.sockets, self._wake):
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ)
@@ -77,7 +76,9 @@ class Listener:
             events = self._selector.select(self._next_look(deadline))
             ready = {key.fileobj for key, _ in events}
             if self._wake in ready:
-                self._wake.recv(1024)
+                with contextlib.suppress(BlockingIOError):
+                    while self._wake.recv(1024):
+                        pass
                 return None
             for sock in list(self._turns):
                 client = self._accept(sock) if sock in ready else None
@@ -147,6 +148,11 @@ class Listener:
     def describe(self) -> str:
         """Return the addresses as a phrase, such as ``127.0.0.1:80 and [::1]:80``."""
         return " and ".join(format_address(host, port) for host, port in self.addresses)
+
+    def announce(self, doing: str) -> str:
+        """Return a line that says where the command is DOING what, and what the machine lacks."""
+        lacking = (f"; this machine has no {name} loopback" for name in self.missing)
+        return f"dualstack-epc: {doing} at {self.describe()}{''.join(lacking)}"
 
 
 def format_address(host: str, port: int) -> str:

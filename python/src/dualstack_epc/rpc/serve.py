@@ -92,7 +92,7 @@ def _announced(
     server = _server(listener, token, functions)
     _settle(functions, log_level)
     if log_level in {"debug", "info"}:
-        sys.stderr.write(_describe(listener))
+        sys.stderr.write(listener.announce("serving") + "\n")
     return server
 
 
@@ -274,14 +274,6 @@ def _settle(functions: list[tuple[str, Callable[..., Any]]], log_level: str) -> 
         log.logger()  # Theirs may log, too.
     gc.freeze()  # What is loaded stays, and is not looked at.
     gc.enable()
-
-
-def _describe(listener: Listener) -> str:
-    """Return a line about where LISTENER listens."""
-    note = f"dualstack-epc: serving at {listener.describe()}"
-    for family in listener.missing:
-        note += f"; this machine has no {family} loopback"
-    return note + "\n"
 
 
 def _serve(server: Server) -> None:
