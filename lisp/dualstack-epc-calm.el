@@ -36,6 +36,8 @@
 
 ;;; Code:
 
+(require 'cl-lib)
+
 (defconst dualstack-epc--calm-needed (eq system-type 'windows-nt)
   "Non-nil if this Emacs is one that can take a connection for closed.")
 
@@ -46,10 +48,18 @@ It does where a method or a timer that runs in it waits itself.")
 (defconst dualstack-epc--calm-late 0.5
   "Seconds that a wait may outlast its time before Emacs is woken.")
 
+(cl-defstruct (dualstack-epc--calm (:constructor dualstack-epc--calm-make (awaited due))
+                                   (:copier nil))
+  "A wait of ours.
+AWAITED is the process that it is for, or t for anything, DUE the time that
+it should not outlast, and STOPPED the processes that it has had stopped.
+LATE-TIMER ends it where it does outlast that.  The innermost wait alone has
+one: of hundreds of waits in each other each is late, and Emacs would do
+little else."
+  awaited due stopped late-timer)
+
 (defvar dualstack-epc--calm-innermost nil
-  "The innermost wait of ours, a list (AWAITED STOPPED...).
-AWAITED is the process that it is for, or t for anything, STOPPED are those
-that it has had stopped.")
+  "The innermost wait of ours.")
 
 (defvar dualstack-epc--calm-ended nil
   "A process that has ended.  To make another one there may be no room.")
@@ -74,24 +84,38 @@ process that has written never ends while another socket looks ready."
 (defun dualstack-epc--calm-accept (process seconds)
   "Wait for output of PROCESS, or of any if that is nil, up to SECONDS.
 A process of ours that is read meanwhile is stopped until the wait is over."
-  (let* ((wait (list (or process t)))
-         (dualstack-epc--calm-innermost wait)
-         (late (dualstack-epc--calm-wake-after seconds wait)))
-    (unwind-protect
-        (catch wait
-          (accept-process-output process seconds))
-      (cancel-timer late)
-      (mapc #'dualstack-epc--calm-continue (cdr wait)))))
-
-(defun dualstack-epc--calm-wake-after (seconds wait)
-  "Return a timer that wakes Emacs and ends WAIT where that outlasts SECONDS."
-  ;; By then there may be no room for the process that it takes.
+  ;; Where it is late there may be no room for the process that wakes Emacs.
   (unless dualstack-epc--calm-ended
     (dualstack-epc--calm-wake))
-  (run-at-time (+ seconds dualstack-epc--calm-late) dualstack-epc--calm-late
-               (lambda ()
-                 (dualstack-epc--calm-wake)
-                 (dualstack-epc--calm-leave wait))))
+  (let* ((outer dualstack-epc--calm-innermost)
+         (wait (dualstack-epc--calm-make (or process t) (+ (float-time) seconds)))
+         (dualstack-epc--calm-innermost wait))
+    (unwind-protect
+        (progn
+          (dualstack-epc--calm-unwatch outer)
+          (dualstack-epc--calm-watch wait)
+          (catch wait
+            (accept-process-output process seconds)))
+      (dualstack-epc--calm-unwatch wait)
+      (when outer
+        (dualstack-epc--calm-watch outer))
+      (mapc #'dualstack-epc--calm-continue (dualstack-epc--calm-stopped wait)))))
+
+(defun dualstack-epc--calm-watch (wait)
+  "Have a timer wake Emacs and end WAIT where that outlasts its time."
+  (setf (dualstack-epc--calm-late-timer wait)
+        (run-at-time (+ (max 0 (- (dualstack-epc--calm-due wait) (float-time)))
+                        dualstack-epc--calm-late)
+                     dualstack-epc--calm-late
+                     (lambda ()
+                       (dualstack-epc--calm-wake)
+                       (dualstack-epc--calm-leave wait)))))
+
+(defun dualstack-epc--calm-unwatch (wait)
+  "Take back what `dualstack-epc--calm-watch' has done for WAIT, if there is one."
+  (let ((timer (and wait (dualstack-epc--calm-late-timer wait))))
+    (when timer
+      (cancel-timer timer))))
 
 (defun dualstack-epc--calm-leave (wait)
   "End WAIT, from a timer inside it.
@@ -133,12 +157,13 @@ FILTER is the name of a function that the process's filter calls, and that
 calls this.  In a wait of somebody else's nothing is done: that may be for
 more."
   (let ((wait dualstack-epc--calm-innermost))
-    (when (and (memq (car wait) (list process t))
+    (when (and wait
+               (memq (dualstack-epc--calm-awaited wait) (list process t))
                (eq (process-type process) 'network)
                (process-live-p process)
                (dualstack-epc--calm-ours-p filter))
       (stop-process process)
-      (push process (cdr wait))
+      (push process (dualstack-epc--calm-stopped wait))
       (process-put process 'dualstack-epc--calm-timer
                    (run-at-time dualstack-epc--calm-pause nil
                                 #'dualstack-epc--calm-resume process wait)))))
