@@ -122,8 +122,9 @@ def test_a_python_too_old_after_an_installation_names_what_helps(machine: Path) 
     emacs(machine)
     program(machine / "id", "echo 0")
     body = python_of("3.9.2").replace("$*", "\\$*")
-    script = f'test "$1" = update || printf \'%s\\n\' "#!/bin/sh" "{body}" >"{machine}/python3"'
-    program(machine / "apt-get", f'{script}\nchmod 755 "{machine}/python3" 2>/dev/null || true')
+    # The script names its own directory: a shell on Windows may read scripts in another encoding.
+    script = f'test "$1" = update || printf \'%s\\n\' "#!/bin/sh" "{body}" >"${{0%/*}}/python3"'
+    program(machine / "apt-get", f'{script}\nchmod 755 "${{0%/*}}/python3" 2>/dev/null || true')
     link(machine, "chmod")
     run = need(machine, "python3")
     assert run.returncode == 1
@@ -248,7 +249,9 @@ def test_what_leads_programs_astray_stays_outside() -> None:
         " PYTHONHOME PYTHONPATH PYTHONWARNINGS"
     )
     astray = dict.fromkeys(names.split(), "/nonexistent")
-    run = make("--eval", "show: ; @env", "show", PIP_USER="1", **astray)
+    show = "import os; print(*map('='.join, os.environ.items()), sep=chr(10))"
+    recipe = f'show: ; @"{Path(PYTHON).as_posix()}" -c "{show}"'
+    run = make("--eval", recipe, "show", PIP_USER="1", **astray)
     assert run.returncode == 0, run.stderr
     shown = dict(line.split("=", 1) for line in run.stdout.splitlines() if "=" in line)
     assert "PATH" in shown
