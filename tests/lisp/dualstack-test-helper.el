@@ -136,7 +136,7 @@ ARGUMENTS, DOCSTRING and BODY are as for `ert-deftest'."
        (dualstack-test-survive (lambda () (dualstack-test-clean ,@body))))))
 
 (defconst dualstack-test--lost
-  "connection broken by remote peer\\|which is no EPC\\|Process .* not running\\|Waited in vain\\|no reply within"
+  "connection broken by remote peer\\|Connection reset by peer\\|websocket-closed\\|which is no EPC\\|Process .* not running\\|Waited in vain\\|no reply within"
   "What is said where Emacs on Windows has lost an event of a connection.")
 
 (defun dualstack-test-survive (function)

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,8 +22,10 @@ from dualstack_epc.rpc.client import Client
 from dualstack_epc.rpc.client import connect as connect_client
 
 from epc_server import Raw, port, serving
+from wine import connected, on_wine
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Sequence
 
     from dualstack_epc.drop_in.server import DualStackEPCServer
@@ -160,11 +160,6 @@ def command_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dualstack_epc", *arguments]
 
 
-def on_wine() -> bool:
-    """Return whether this is Windows' Python, but not Windows."""
-    return sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
-
-
 def endings() -> list[str]:
     """Return how the keyboard, and an init system, end a command."""
     if sys.platform != "win32":
@@ -243,7 +238,7 @@ def own_host(*settings: str) -> list[str]:
 
 def connect(family: str, port: int) -> socket.socket:
     """Return a socket connected to PORT of the loopback address of FAMILY."""
-    return socket.create_connection((HOSTS[family], port), timeout=30)
+    return connected(HOSTS[family], port)
 
 
 def refused(family: str, port: int) -> bool:

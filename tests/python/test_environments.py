@@ -21,7 +21,8 @@ from dualstack_epc.environments.interpreters import program_in
 from dualstack_epc.environments.versions import fits
 from dualstack_epc.wire.reader import read
 
-from conftest import ROOT, on_wine
+from conftest import ROOT
+from wine import on_wine
 
 COMMAND = [sys.executable, "-X", "utf8", str(ROOT / "python/src/dualstack_epc/__main__.py")]
 PATH_WITHOUT_UV = os.pathsep.join(

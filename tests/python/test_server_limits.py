@@ -20,8 +20,9 @@ from dualstack_epc.rpc.client import connect as connect_client
 from dualstack_epc.wire.frames import encode_frame
 from dualstack_epc.wire.lisp import Symbol
 
-from conftest import HOSTS, on_wine, wait_until
+from conftest import HOSTS, wait_until
 from epc_server import Raw, port, serving
+from wine import on_wine
 
 if sys.platform != "win32":
     import resource

@@ -14,7 +14,8 @@ import pytest
 
 from dualstack_epc.net.listener import open_listener
 
-from conftest import HOSTS, SUPPORT, connect, on_wine, seconds_of, started, within
+from conftest import HOSTS, SUPPORT, connect, seconds_of, started, within
+from wine import on_wine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
