@@ -113,7 +113,7 @@ def test_the_windows_chart_is_that_of_the_table(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_files_that_are_named_exist() -> None:
     named = re.findall(
-        r"=((?:tests|lisp|python)/\S+\.(?:el|py))=", (ROOT / "README.org").read_text()
+        r"=((?:tests|lisp|python)/\S+\.(?:el|py))=", (ROOT / "README.org").read_text("utf-8")
     )
     assert len(named) > 5
     for name in named:
