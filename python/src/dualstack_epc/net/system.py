@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What differs between systems: the signals that end a command, and the names of errors."""
+"""What differs between systems: signals that end a command, what wakes it, names of errors."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ def reason(error: OSError) -> str:
 
 
 def wake_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two sockets that never wait; what the first one sends ends a wait for the second."""
+    """Return two sockets that never wait; what the first one sends ends a wait for the second.
+
+    They may be one.  Raise OSError where there is no socket to be had.
+    """
     if sys.platform != "win32":
         pair = socket.socketpair()
         for sock in pair:

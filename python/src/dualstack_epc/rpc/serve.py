@@ -61,8 +61,7 @@ def run(  # noqa: PLR0913, the command's options
     if stdio:
         if sys.platform == "win32":  # Elsewhere the end of an input that is not all read is seen.
             _start_guard()
-        functions = _load(modules, path or ())
-        _run_stdio(stdin, stream, functions, ready, log_level, pass_log=pass_log)
+        _run_stdio(stdin, stream, _load(modules, path or ()), ready, log_level, pass_log=pass_log)
         return
     listener = _listen(host, port, family, allow_remote=allow_remote and auth)
     try:
