@@ -88,6 +88,36 @@ print("done")
     assert "Wine's server has crashed, in" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("output", "again"),
+    [
+        ("wine client error:0: recvmsg: Connection reset by peer\n", True),
+        ("1 passed\nwine client error:0: recvmsg: Connection reset by peer\n", False),
+    ],
+)
+def test_a_program_that_wines_server_refuses_is_run_again(
+    output: str,
+    again: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
+    run_windows = importlib.import_module("run_windows")
+    # What has begun to run is not run a second time, as it may fail for a reason of its own.
+    (tmp_path / "program.py").write_text(f"""
+import pathlib, sys
+if not pathlib.Path("begun").exists():
+    pathlib.Path("begun").touch()
+    sys.stdout.write({output!r})
+    sys.exit(1)
+print("done")
+""")
+    found = run_windows.run([sys.executable, "program.py"], tmp_path)
+    assert found == (("done\n", 0) if again else (output, 1))
+    assert ("Wine's server has refused" in capsys.readouterr().out) is again
+
+
 @pytest.mark.parametrize("jobs", ["many", "0", "-1", "1.5"])
 def test_a_number_of_jobs_that_is_none_is_named(jobs: str) -> None:
     run = subprocess.run(

@@ -61,6 +61,7 @@ TEST_LIMIT = 240  # seconds for one test of pytest: Wine needs four times as lon
 PYTEST_LIMIT = 1800  # seconds for one file of pytest, whose tests have their own
 STARTS = 3  # of a command that Wine's server leaves
 CRASHED = -1000  # the status of such a command
+REFUSED = re.compile(r"wine client error:.*\s*")  # all that one says which it refuses
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
 BUILT = ROOT / ".cache/windows"
 COPIED = [
@@ -100,15 +101,18 @@ def run(command: list[str], directory: Path, seconds: float = TIME_LIMIT) -> tup
     """Run COMMAND in DIRECTORY; return its output and status, None if it took over SECONDS.
 
     Wine's server crashes now and then where many sockets come and go (8.0: an assertion in
-    sock_poll_event, on one that it has freed), and its programs wait for it for ever.  COMMAND is
-    run again then, and that is told.
+    sock_poll_event, on one that it has freed), and its programs wait for it for ever.  One that
+    just ends may refuse a program at its start.  COMMAND is run again then, and that is told.
     """
     for _ in range(STARTS):
         output, status = run_once(command, directory, seconds)
-        if status != CRASHED:
+        if status == CRASHED:
+            print(f"  Wine's server has crashed, in {shlex.join(command)[-80:]}", flush=True)
+            end_wine()
+        elif status != 0 and REFUSED.fullmatch(output):
+            print(f"  Wine's server has refused {shlex.join(command)[-80:]}", flush=True)
+        else:
             break
-        print(f"  Wine's server has crashed, in {shlex.join(command)[-80:]}", flush=True)
-        end_wine()
     return output, status
 
 
