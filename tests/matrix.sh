@@ -30,6 +30,7 @@ done
 
 . tests/support/debian.sh
 . tests/support/python.sh
+[[ -e $(venv_python .venv) ]] || { echo "There is no .venv; type:  make setup" >&2; exit 1; }
 
 make_chroot() { # VERSION
   local where=$root/emacs-$1

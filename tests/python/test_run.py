@@ -118,6 +118,19 @@ print("done")
     assert ("Wine's server has refused" in capsys.readouterr().out) is again
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows itself needs no such host")
+def test_what_is_built_is_for_one_run_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
+    run_windows = importlib.import_module("run_windows")
+    monkeypatch.setattr(run_windows, "BUILT", tmp_path)
+    with run_windows.only_run(), pytest.raises(SystemExit, match="Another run uses"):
+        run_windows.only_run().__enter__()
+    with run_windows.only_run():
+        pass
+
+
 @pytest.mark.parametrize("jobs", ["many", "0", "-1", "1.5"])
 def test_a_number_of_jobs_that_is_none_is_named(jobs: str) -> None:
     run = subprocess.run(

@@ -17,8 +17,8 @@ SHELL_W32 is where a sh.exe for Windows is, such as Git's or busybox, and if the
 without, the tests of our shell scripts are skipped.  On Windows it is that of the path, or Git's,
 whose installer puts no shell there.
 
-Under Wine one such run at a time can use what is in .cache/windows: that host has its own numbers
-of processes, and one wineserver would take those of two for the same.
+Under Wine one such run at a time can use what is in .cache/windows, and another is refused: that
+host has its own numbers of processes, and one wineserver would take those of two for the same.
 
 Each file of tests, ERT's and pytest's, runs in a process of its own with a time limit.  They run in
 a copy of the tree, as the compiled Lisp is that Emacs's own.  FILEs are names of such files without
@@ -478,6 +478,24 @@ def enter_host() -> None:
         os.execvp(words[0], [*words, sys.executable, *sys.argv])
 
 
+@contextlib.contextmanager
+def only_run() -> Iterator[None]:
+    """Keep what is built to this run, or exit if another has it."""
+    if sys.platform == "win32" or not BUILT.exists():
+        yield
+        return
+    import fcntl  # noqa: PLC0415, there is none on Windows
+
+    lock = os.open(BUILT, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        sys.exit(f"Another run uses {BUILT.resolve()}: wait until it has ended")
+    finally:
+        os.close(lock)
+
+
 def on_own_host() -> bool:
     """Return whether this is the host that WINDOWS_NET makes, which may be changed."""
     hosts = os.environ.get("DUALSTACK_HOSTS") and Path("/etc/hosts").read_text().splitlines()
@@ -526,6 +544,7 @@ def main() -> None:
     start = time.monotonic()
     lisp, py = Counts(), Counts()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(only_run())
         if on_own_host():
             service = stack.enter_context(contextlib.closing(Service()))
             os.environ["DUALSTACK_HOST"] = service.name
