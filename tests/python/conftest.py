@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,9 @@ from dualstack_epc.rpc.client import Client
 from dualstack_epc.rpc.client import connect as connect_client
 
 from epc_server import Raw, port, serving
-from wine import connected, on_wine
+from wine import on_wine
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator, Sequence
 
     from dualstack_epc.drop_in.server import DualStackEPCServer
@@ -238,7 +238,7 @@ def own_host(*settings: str) -> list[str]:
 
 def connect(family: str, port: int) -> socket.socket:
     """Return a socket connected to PORT of the loopback address of FAMILY."""
-    return connected(HOSTS[family], port)
+    return socket.create_connection((HOSTS[family], port), timeout=30)
 
 
 def refused(family: str, port: int) -> bool:

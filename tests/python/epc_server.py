@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 from dualstack_epc.drop_in.server import DualStackEPCServer
 from dualstack_epc.wire.frames import FrameDecoder, encode_frame
 from dualstack_epc.wire.reader import decode_value
-
-from wine import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ class Raw:
 
     def __init__(self, server: DualStackEPCServer, family: str = "ipv4") -> None:
         host = "127.0.0.1" if family == "ipv4" else "::1"
-        self.sock = connected(host, port(server))
+        self.sock = socket.create_connection((host, port(server)), timeout=30)
         self._decoder = FrameDecoder()
         self._payloads: list[bytes] = []
 

@@ -23,7 +23,6 @@ from dualstack_epc.wire.frames import encode_frame
 
 from conftest import wait_until
 from epc_server import Raw, port, serving
-from wine import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +36,7 @@ def idle(host: str, number: int, count: int) -> Iterator[list[socket.socket]]:
     sockets = []
     try:
         for _ in range(count):
-            sockets.append(connected(host, number))  # noqa: PERF401, closed
+            sockets.append(socket.create_connection((host, number), 10))  # noqa: PERF401, closed
         yield sockets
     finally:
         for sock in sockets:
@@ -110,7 +109,7 @@ def test_addresses_are_accepted_from_by_turns() -> None:
 
     with open_listener() as listener, contextlib.ExitStack() as stack:
         for host in ["127.0.0.1"] * 6 + ["::1"] * 3:
-            stack.enter_context(connected(host, listener.port))
+            stack.enter_context(socket.create_connection((host, listener.port), 10))
         families = []
         for _ in range(9):
             accepted = listener.accept(5)

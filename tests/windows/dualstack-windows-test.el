@@ -25,6 +25,7 @@
 ;;; Code:
 
 (require 'dualstack-test-helper)
+(require 'dualstack-test-hosts)
 (require 'dualstack-stream)
 (require 'dualstack-mode)
 (require 'dualstack-sidecar)
@@ -484,6 +485,24 @@ def own(text):
                 (should (eq 'open (process-status client)))
                 (delete-process client))))
         (mapc #'dualstack-test-close servers)))))
+
+;;;; The host that the tests run on
+
+(dualstack-deftest dualstack-windows-silent-ports ()
+  "No client is given a port that hears nothing, as one in 7,000 would be."
+  (let ((ports (getenv "DUALSTACK_SILENT_PORTS"))
+        (reserved nil))
+    (unless ports
+      (ert-skip "needs WINDOWS_NET"))
+    (dolist (range (split-string
+                    (cdr (dualstack-test-run
+                          (dualstack-test-there
+                           "cat" "/proc/sys/net/ipv4/ip_local_reserved_ports")))
+                    "[,\n]" t))
+      (let ((ends (mapcar #'string-to-number (split-string range "-"))))
+        (setq reserved (append reserved (number-sequence (car ends) (car (last ends)))))))
+    (dolist (port (split-string ports))
+      (should (memq (string-to-number port) reserved)))))
 
 (provide 'dualstack-windows-test)
 

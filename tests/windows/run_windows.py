@@ -522,6 +522,11 @@ def disks(directory: Path) -> Iterator[None]:
             subprocess.run(["umount", directory / size], check=False)
 
 
+def reserve_silent_ports() -> None:
+    """Have the system give the ports of SILENT to no client, which would not hear its server."""
+    Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text(SILENT.replace(" ", ","))
+
+
 def end_ipv6() -> None:
     """Turn IPv6 off, and say so in the environment."""
     setting, value = NO_IPV6.split(" ")
@@ -546,6 +551,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_run())
         if on_own_host():
+            reserve_silent_ports()
             service = stack.enter_context(contextlib.closing(Service()))
             os.environ["DUALSTACK_HOST"] = service.name
         directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)

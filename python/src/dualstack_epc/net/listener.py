@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from dualstack_epc.net.system import reason, stop_waking, wake_by_signals, wake_pair
+from dualstack_epc.net.system import reason, stop_waking, wake_by_signals
 
 TYPE_CHECKING = False  # Importing typing for it would be a fifth of the time to the port line.
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ class Listener:
         self.missing = missing
         self._turns = list(self.sockets)  # the one that was accepted from last is last
         self._paused_until: float | None = None
-        self._waker, self._wake = wake_pair()
+        self._waker, self._wake = socket.socketpair()
         self._selector = selectors.DefaultSelector()
+        self._waker.setblocking(False)
         for sock in (*self.sockets, self._wake):
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ)
@@ -76,9 +77,7 @@ class Listener:
             events = self._selector.select(self._next_look(deadline))
             ready = {key.fileobj for key, _ in events}
             if self._wake in ready:
-                with contextlib.suppress(BlockingIOError):
-                    while self._wake.recv(1024):
-                        pass
+                self._wake.recv(1024)
                 return None
             for sock in list(self._turns):
                 client = self._accept(sock) if sock in ready else None

@@ -102,30 +102,6 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {text}" if error.filename else text
 
 
-def wake_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two sockets that never wait; what the first one sends ends a wait for the second.
-
-    They may be one.  Raise OSError where there is no socket to be had.
-    """
-    if sys.platform != "win32":
-        pair = socket.socketpair()
-        for sock in pair:
-            sock.setblocking(False)
-        return pair
-    # There a pair is a connection of TCP, and Python waits for it with no limit: Wine loses one in
-    # some thousands.  A datagram to itself needs none.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        sock.bind(("127.0.0.1", 0))
-        sock.connect(sock.getsockname())
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock, sock
-
-
 def wake_by_signals(waker: socket.socket | int) -> bool:
     """Have each signal write to WAKER, a socket or descriptor; return whether it will.
 
