@@ -270,19 +270,34 @@ s.serve_forever()
               (funcall body))
             (funcall fetch)))))
 
+(defconst dualstack-programs-irc-server "
+import threading
+from dualstack_epc.net.listener import open_listener
+def serve(sock):
+    with sock, sock.makefile() as lines:
+        for line in lines:
+            print(line.rstrip(), flush=True)
+listener = open_listener('ipv4')
+print(listener.port, flush=True)
+while True:
+    sock, _ = listener.accept()
+    print('CONNECTED', flush=True)
+    threading.Thread(target=serve, args=(sock,), daemon=True).start()
+"
+  "A server that prints what it hears, in Python.
+Emacs on Windows loses connections to itself.")
+
 (defun dualstack-programs-irc (connect)
   "Return what an IRC server hears from CONNECT, called with its port."
-  (let ((heard "") (count 0))
-    (dualstack-test-with-servers
-        ((server 'ipv4
-                 :log (lambda (&rest _) (setq count (1+ count)))
-                 :filter (lambda (_process text) (setq heard (concat heard text)))))
-      (funcall connect (dualstack-test-port server))
-      (dualstack-test-wait (lambda () (string-match-p "^USER [^\n]*\n" heard)))
-      (list count
-            (cl-loop for line in (split-string heard "\r?\n" t)
-                     when (string-match "\\`\\(NICK\\|USER\\)" line)
-                     collect (match-string 1 line))))))
+  (dualstack-test-with-child (child dualstack-test-python "-c" dualstack-programs-irc-server)
+    (let ((heard (lambda ()
+                   (with-current-buffer (process-buffer child)
+                     (buffer-string)))))
+      (funcall connect (dualstack-test-child-port child))
+      (dualstack-test-wait (lambda () (string-match-p "^USER [^\n]*\n" (funcall heard))))
+      (cl-loop for line in (split-string (funcall heard) "[\r\n]+" t)
+               when (string-match "\\`\\(CONNECTED\\|NICK\\|USER\\)" line)
+               collect (match-string 1 line)))))
 
 (dualstack-programs-twice dualstack-programs-erc
   "ERC connects once and says once who it is."

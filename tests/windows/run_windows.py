@@ -59,7 +59,7 @@ from run import Counts, read_ert, read_report  # noqa: E402, it is in the direct
 TIME_LIMIT = 600  # seconds for one file of ERT
 TEST_LIMIT = 240  # seconds for one test of pytest: Wine needs four times as long
 PYTEST_LIMIT = 1800  # seconds for one file of pytest, whose tests have their own
-STARTS = 3  # of a command that Wine's server leaves
+STARTS = 6  # of a command that Wine's server leaves
 CRASHED = -1000  # the status of such a command
 REFUSED = re.compile(r"wine client error:.*\s*")  # all that one says which it refuses
 TOOLS = ROOT.parent / "shared/tools"  # where WINDOWS_TOOLS are if nobody says
