@@ -333,25 +333,22 @@ Emacs on Windows loses connections to itself.")
 (dualstack-programs-twice dualstack-programs-websocket
   "A websocket shakes hands once, and its message is echoed once."
   (dualstack-programs-package "elpa-websocket" 'websocket)
-  (let* ((opened 0) (messages nil) (closed nil)
-         (server (funcall (intern "websocket-server") t
-                          :host "127.0.0.1"
-                          :on-message (lambda (socket frame)
-                                        (funcall (intern "websocket-send") socket frame))))
-         (socket (funcall (intern "websocket-open")
-                          (format "ws://localhost:%d" (process-contact server :service))
-                          :on-open (lambda (_) (setq opened (1+ opened)))
-                          :on-message (lambda (_ frame)
-                                        (push (funcall (intern "websocket-frame-text") frame)
-                                              messages))
-                          :on-close (lambda (_) (setq closed t)))))
-    (dualstack-test-wait (lambda () (= 1 opened)))
-    (funcall (intern "websocket-send-text") socket "hello")
-    (dualstack-test-wait (lambda () messages))
-    (funcall (intern "websocket-close") socket)
-    (dualstack-test-wait (lambda () closed))
-    (funcall (intern "websocket-server-close") server)
-    (list opened messages)))
+  (dualstack-test-with-child (child dualstack-test-python
+                                    (dualstack-test-support "websocket_server.py"))
+    (let* ((opened 0) (messages nil) (closed nil)
+           (socket (funcall (intern "websocket-open")
+                            (format "ws://localhost:%d" (dualstack-test-child-port child))
+                            :on-open (lambda (_) (setq opened (1+ opened)))
+                            :on-message (lambda (_ frame)
+                                          (push (funcall (intern "websocket-frame-text") frame)
+                                                messages))
+                            :on-close (lambda (_) (setq closed t)))))
+      (dualstack-test-wait (lambda () (= 1 opened)))
+      (funcall (intern "websocket-send-text") socket "hello")
+      (dualstack-test-wait (lambda () messages))
+      (funcall (intern "websocket-close") socket)
+      (dualstack-test-wait (lambda () closed))
+      (list opened messages))))
 
 (dualstack-programs-twice dualstack-programs-circe
   "Circe's IRC library connects once and says once who it is."
