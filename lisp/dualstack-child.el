@@ -27,6 +27,8 @@
 
 ;;; Code:
 
+(require 'cl-lib)
+
 (defun dualstack-child--end (process)
   "End PROCESS, a child or a connection, without waiting for anything.
 Where it is not deleted, its sentinel is called a moment later."
@@ -44,12 +46,28 @@ Where it is not deleted, its sentinel is called a moment later."
   (dualstack-child--end process))
 
 (defun dualstack-child--kill (process)
-  "Kill the child PROCESS and what it has started, such as a shell's ssh."
-  (let* ((default-directory temporary-file-directory) ; Not the processes of another machine.
-         (all (mapcar (lambda (pid) (cons pid (process-attributes pid)))
-                      (list-system-processes))))
-    (dolist (pid (dualstack-child--family (process-id process) all))
-      (ignore-errors (signal-process pid 'SIGKILL)))))
+  "Kill the child PROCESS and what it has started, such as a shell's ssh.
+One of them may start another program meanwhile, so they are looked for again
+until there are no more."
+  (let ((default-directory temporary-file-directory) ; Not the processes of another machine.
+        (all nil)
+        (killed nil)
+        found)
+    (while (progn
+             (setq all (dualstack-child--more all)
+                   found (cl-set-difference
+                          (dualstack-child--family (process-id process) all) killed))
+             (dolist (pid found)
+               (ignore-errors (signal-process pid 'SIGKILL)))
+             (setq killed (append found killed))
+             found))))
+
+(defun dualstack-child--more (all)
+  "Return ALL, an alist of numbers and attributes, with the processes it lacks.
+Those that have ended meanwhile stay in it, as parents of others."
+  (dolist (pid (list-system-processes) all)
+    (unless (assq pid all)
+      (push (cons pid (process-attributes pid)) all))))
 
 (defun dualstack-child--family (pid all)
   "Return PID after the numbers of what it has started, and they in turn.

@@ -463,6 +463,47 @@ def own(text):
             (should (< (- (float-time) start) 0.3))))
       (delete-directory bin t))))
 
+;;;; The end of children
+
+(defconst dualstack-windows-starter "
+import subprocess, sys
+print('ready', flush=True)
+sys.stdin.readline()
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'])
+print('started', child.pid, flush=True)
+child.wait()
+"
+  "A program that starts another when it is told, in Python.")
+
+(dualstack-deftest dualstack-windows-child-that-starts-another ()
+  "What a child starts just as it is killed is killed, too.
+It would keep the pipe, and Emacs waits for the end of that."
+  (unless (eq system-type 'windows-nt)
+    (ert-skip "needs Windows"))
+  (let* ((child (dualstack-test-child dualstack-test-python "-c" dualstack-windows-starter))
+         (begun (float-time))
+         (pid nil)
+         (start (lambda (&rest _)
+                  (unless pid
+                    (process-send-string child "\n")
+                    (setq pid (with-current-buffer (process-buffer child)
+                                (dualstack-test-wait
+                                 (lambda ()
+                                   (goto-char (point-min))
+                                   (and (re-search-forward "^started \\([0-9]+\\)\r?\n" nil t)
+                                        (string-to-number (match-string 1)))))))))))
+    (unwind-protect
+        (progn
+          (advice-add 'signal-process :before start)
+          (unwind-protect
+              (dualstack-child--kill child)
+            (advice-remove 'signal-process start))
+          (should pid)
+          (dualstack-test-wait (lambda () (not (process-live-p child))))
+          (should (not (dualstack-test-alive-p pid)))
+          (should (< (- (float-time) begun) 20)))
+      (dualstack-test-end child))))
+
 ;;;; A port of both families
 
 (dualstack-deftest dualstack-windows-make-server ()
