@@ -130,6 +130,9 @@ def test_what_is_built_is_for_one_run_at_a_time(
     with run_windows.only_run(), second as refusal, run_windows.only_run():
         pass
     assert refusal is None or "Another run uses" in str(refusal.value)
+    # What goes wrong inside is not taken for another run.
+    with pytest.raises(BlockingIOError), run_windows.only_run():
+        raise BlockingIOError
     with run_windows.only_run():
         pass
 

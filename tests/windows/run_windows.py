@@ -488,10 +488,11 @@ def only_run() -> Iterator[None]:
 
     lock = os.open(BUILT, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"Another run uses {BUILT.resolve()}: wait until it has ended")
         yield
-    except BlockingIOError:
-        sys.exit(f"Another run uses {BUILT.resolve()}: wait until it has ended")
     finally:
         os.close(lock)
 
